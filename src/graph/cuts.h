@@ -1,0 +1,41 @@
+// Where a network can be cut in two, and what a cut costs.
+//
+// A cut point is a tensor that every path from the input to the output passes through (a single-vertex dominator of
+// the output), constants aside. The input and the output themselves are none. Order: from the input on; `depth` is the
+// index in that order.
+#ifndef INFENCLAVE_GRAPH_CUTS_H_
+#define INFENCLAVE_GRAPH_CUTS_H_
+
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "graph/graph.h"
+
+namespace infenclave {
+
+// One graph input and one graph output are needed.
+StatusOr<std::vector<ValueId>> CutPoints(const Graph& graph);
+// The cut point of that name, else NOT_FOUND with the nearest names.
+StatusOr<ValueId> FindCut(const Graph& graph, std::string_view name);
+
+struct Partition {
+  Graph front, back;
+};
+// front: input -> cut; back: cut -> output. The tensor keeps its name on both sides; each side has the constants it needs.
+StatusOr<Partition> SplitAt(const Graph& graph, ValueId cut);
+
+// FLOPs count a multiply and an add as two; elementwise operators and pooling one per output element and tap.
+// An opaque node counts as zero and sets `opaque`.
+struct Cost {
+  int64_t flops = 0;
+  int64_t weight_bytes = 0;  // as f32
+  int64_t peak_bytes = 0;    // the largest sum of live f32 activations at batch 1, input and output included
+  bool opaque = false;
+};
+StatusOr<Cost> CostOf(const Graph& graph);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_GRAPH_CUTS_H_

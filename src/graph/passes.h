@@ -1,0 +1,33 @@
+// Passes over graphs: each takes a valid graph and returns a valid one that computes the same function.
+#ifndef INFENCLAVE_GRAPH_PASSES_H_
+#define INFENCLAVE_GRAPH_PASSES_H_
+
+#include "graph/graph.h"
+
+namespace infenclave {
+
+// Recomputes every shape from the inputs' (opaque nodes keep what they declare).
+StatusOr<Graph> InferShapes(Graph graph);
+// Sets dimension 0 of every input to `batch` and infers shapes again.
+StatusOr<Graph> WithBatch(Graph graph, int64_t batch);
+// Evaluates nodes whose inputs are all constants (Shape arithmetic included).
+StatusOr<Graph> FoldConstants(Graph graph);
+// Identity, Dropout at inference, Reshape to the same shape, Cast to the same type.
+StatusOr<Graph> RemoveIdentities(Graph graph);
+// y = gamma (x - mean) / sqrt(var + eps) + beta after Conv or Gemm goes into its weights; standing alone it becomes a
+// depthwise 1x1 convolution or a Mul and an Add.
+StatusOr<Graph> FoldBatchNorm(Graph graph);
+// Constant Pad before Conv or pooling goes into its pads where the values agree.
+StatusOr<Graph> FoldPad(Graph graph);
+// Relu, Clip, … whose input has no other reader go into the producer's FusedActivation. The fused node then produces
+// the activation's output under its name.
+StatusOr<Graph> FuseActivations(Graph graph);
+// Drops nodes and constants that no output needs.
+StatusOr<Graph> RemoveDead(Graph graph);
+
+// All of the above in the order that works, to a fixed point: what import runs, and what cut points are defined on.
+StatusOr<Graph> Simplify(Graph graph);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_GRAPH_PASSES_H_

@@ -1,0 +1,105 @@
+// What users and the enclave seal for each other: requests, answers, credentials, and the owner's grant of part keys.
+//
+// A sealed request is  version u16 | key id [8] | enc [32] | ciphertext.  The first two are the header, which is the AAD;
+// `info` is the key configuration's digest. An answer is sealed as in RFC 9458 §4.4 under a secret exported from the
+// request's context, so it can only be the answer to that request, and has the same length whatever it says.
+#ifndef INFENCLAVE_PROTOCOL_SEALED_H_
+#define INFENCLAVE_PROTOCOL_SEALED_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "crypto/hpke.h"
+#include "crypto/secret.h"
+#include "protocol/key_config.h"
+#include "protocol/manifest.h"
+
+namespace infenclave {
+
+inline constexpr size_t kMaxCredentialBytes = 1024;
+inline constexpr size_t kMaxSealedRequestBytes = (64 << 20) + 4096;
+
+// ---- credentials: who may ask -------------------------------------------------------------------------------------
+// The owner's signature over context, user name and the lowest and highest model_version it is good for.
+struct Credential {
+  std::string user;  // 1 to 128 bytes
+  uint64_t first_version = 1, last_version = UINT64_MAX;
+  Ed25519Signature signature{};
+};
+Credential MakeCredential(const Ed25519PrivateKey& owner, std::string_view user, uint64_t first_version,
+                          uint64_t last_version);
+Bytes EncodeCredential(const Credential& credential);
+StatusOr<Credential> DecodeCredential(ByteSpan bytes);
+// PERMISSION_DENIED if it is not the owner's or not for this version.
+Status VerifyCredential(const Credential& credential, const Ed25519PublicKey& owner, uint64_t model_version);
+
+// ---- requests -----------------------------------------------------------------------------------------------------
+struct RequestPlaintext {
+  Bytes credential;   // encoded, empty if none
+  uint32_t height = 0, width = 0;
+  ByteSpan rgb;       // u8 [height,width,3], borrowed
+};
+struct SealedRequestHeader {
+  uint16_t version = 0;
+  KeyId key_id{};
+};
+// Only the header, without touching anything else: to choose the key.
+StatusOr<SealedRequestHeader> PeekRequestHeader(ByteSpan sealed);
+
+// The client's half: the sealed request, and the context that opens its answer.
+struct SealedRequest {
+  Bytes sealed;
+  HpkeContext context;
+};
+StatusOr<SealedRequest> SealRequest(const KeyConfig& config, const RequestPlaintext& request);
+
+// The enclave's half. `plaintext` borrows from `buffer`.
+struct OpenedRequest {
+  SecretBytes buffer;
+  RequestPlaintext plaintext;
+  HpkeContext context;
+};
+StatusOr<OpenedRequest> OpenRequest(const KeyConfig& config, const X25519KeyPair& key, ByteSpan sealed);
+// The enc bytes of a sealed request: what the single-use set remembers.
+StatusOr<std::array<uint8_t, kHpkeEncBytes>> PeekEnc(ByteSpan sealed);
+
+// ---- answers ------------------------------------------------------------------------------------------------------
+struct AnswerClass {
+  std::string label;
+  float probability = 0;
+};
+struct Answer {
+  StatusCode code = StatusCode::kOk;
+  std::string message;               // when not OK
+  std::vector<AnswerClass> classes;  // when OK, most probable first
+  bool audited = false, audit_passed = false;
+};
+// The plaintext's length depends on the manifest's answer_classes and label_bytes alone.
+StatusOr<Bytes> SealAnswer(const HpkeContext& request, const Manifest& manifest, const Answer& answer);
+StatusOr<Answer> OpenAnswer(const HpkeContext& request, ByteSpan sealed);
+size_t SealedAnswerBytes(const Manifest& manifest);
+
+// ---- the owner's grant --------------------------------------------------------------------------------------------
+// Sealed to the attested key by HPKE, and signed by a release key that the manifest names.
+struct Grant {
+  SecretBytes frontnet_key, mapping_key;  // 32 bytes each
+  uint64_t lease = 0;                     // requests that may be answered before the next grant
+};
+struct SealedGrant {
+  std::array<uint8_t, kHpkeEncBytes> enc{};
+  Bytes ciphertext;
+  Ed25519PublicKey release_key{};
+  Ed25519Signature signature{};  // over context, key configuration digest, enc and ciphertext
+};
+StatusOr<SealedGrant> SealGrant(const KeyConfig& config, const Ed25519PrivateKey& release_key, const Grant& grant);
+// PERMISSION_DENIED unless a release key of the manifest signed it for this configuration and version.
+StatusOr<Grant> OpenGrant(const KeyConfig& config, const X25519KeyPair& key, const Manifest& manifest,
+                          const SealedGrant& sealed);
+Bytes EncodeSealedGrant(const SealedGrant& grant);
+StatusOr<SealedGrant> DecodeSealedGrant(ByteSpan bytes);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_PROTOCOL_SEALED_H_
