@@ -1,0 +1,68 @@
+// Bundles: a network cut in three, sealed and signed; a directory of
+//   manifest  manifest.json  manifest.sig  frontnet.sealed  mapping.sealed  backnet.onnx
+//
+// Nothing trusts manifest.json. Opening verifies the signature before it parses, and every digest before it returns, and
+// says which part is wrong and why.
+#ifndef INFENCLAVE_BUNDLE_BUNDLE_H_
+#define INFENCLAVE_BUNDLE_BUNDLE_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "crypto/primitives.h"
+#include "graph/graph.h"
+#include "protocol/manifest.h"
+
+namespace infenclave {
+
+struct PartitionOptions {
+  std::string cut;                   // the tensor's name
+  std::vector<std::string> labels;   // one per class, in the model's order
+  std::string model_name;
+  uint64_t model_version = 1;
+  Preprocessing preprocessing;
+  TeeClass tee_class = TeeClass::kHardware;
+  bool open = false;
+  DType ir_dtype = DType::kF32;
+  Manifest::Verdict verdict;
+};
+
+// The keys that `partition` makes, BUNDLE.keys (mode 0600): what the provisioner needs, and nobody else may have.
+struct BundleKeys {
+  BundleId bundle_id{};
+  SecretBytes frontnet_key, mapping_key;  // 32 bytes
+  SecretBytes release_seed;               // Ed25519
+  uint64_t model_version = 0;
+};
+SecretBytes EncodeBundleKeys(const BundleKeys& keys);
+StatusOr<BundleKeys> DecodeBundleKeys(ByteSpan bytes);
+
+struct Bundle {
+  Bytes manifest_bytes;
+  ManifestSignature signature;
+  Manifest manifest;  // decoded
+  Bytes frontnet_sealed, mapping_sealed, backnet_onnx;
+};
+
+struct PartitionResult {
+  Bundle bundle;
+  BundleKeys keys;
+};
+
+// Cuts, permutes the classes, seals and signs. Refused (INVALID_ARGUMENT) where the permutation cannot be hidden in the
+// last linear layer; a final Softmax is stripped.
+StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey& owner, const PartitionOptions& options);
+
+// Writes the directory (which must not exist) whole or not at all.
+Status WriteBundle(const Bundle& bundle, const std::string& path);
+// PERMISSION_DENIED for a wrong signature, a wrong digest, a part of another bundle; `owner`, where given, must have signed.
+StatusOr<Bundle> OpenBundle(const std::string& path, const std::optional<Ed25519PublicKey>& owner = std::nullopt);
+
+std::string ManifestToJson(const Manifest& manifest);
+// The starter policy of a new bundle (attestation/policy.h reads it), with comments.
+std::string StarterPolicy(const Manifest& manifest, const std::string& measurement_hex);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_BUNDLE_BUNDLE_H_

@@ -1,0 +1,43 @@
+// The host's end of the channel to the enclave: calls in, replies out.
+//
+// Spawn() starts infenclave-enclave (posix_spawn, never a bare fork) with one end of a socket pair, passes it a memfd as
+// shared memory, and waits until it is ready. Attach() connects to one that listens elsewhere (unix:PATH, vsock:CID:PORT,
+// tcp:HOST:PORT). Both use one framing. When the enclave dies or misbehaves, every call from then on is UNAVAILABLE.
+//
+// Threads: Call may be used by several threads at once, one per lane; it blocks until the reply is there.
+#ifndef INFENCLAVE_HOST_ENCLAVE_LINK_H_
+#define INFENCLAVE_HOST_ENCLAVE_LINK_H_
+
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "enclave/enclave_core.h"
+
+namespace infenclave {
+
+struct SpawnOptions {
+  std::string executable;   // infenclave-enclave
+  std::string bundle_path;
+  EnclaveOptions enclave;
+};
+
+class EnclaveLink {
+ public:
+  static StatusOr<std::unique_ptr<EnclaveLink>> Spawn(const SpawnOptions& options);
+  static StatusOr<std::unique_ptr<EnclaveLink>> Attach(const std::string& address);
+  virtual ~EnclaveLink() = default;
+
+  // The reply's bytes; valid until the next Call on the same lane. The host has copied nothing out of shared memory yet,
+  // and may read it in place: the enclave writes it once and does not read it back.
+  virtual StatusOr<ByteSpan> Call(ByteSpan call, int lane) = 0;
+  virtual bool alive() const = 0;
+  // What the enclave said of itself when it started: TEE, secret memory kind, sandbox, instruction set.
+  virtual const std::string& start_line() const = 0;
+  virtual int lanes() const = 0;
+};
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_HOST_ENCLAVE_LINK_H_
