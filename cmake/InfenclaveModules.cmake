@@ -4,10 +4,15 @@
 #   link only what is on the list below: everything there is code that the enclave trusts.
 # infenclave_test(NAME SOURCES ... [DEPS module...] [LINK target...])
 #   A GoogleTest executable, each TEST registered with ctest. Tests read shared test data from INFENCLAVE_SHARED.
+# infenclave_python_test(NAME SCRIPT)
+#   A unittest script, run with the interpreter INFENCLAVE_PYTHON that has the packages of tests/requirements.txt (./dev
+#   makes it). It finds INFENCLAVE_SHARED, INFENCLAVE_BINARY_DIR and, where ./dev test set it, INFENCLAVE_MODELS in its
+#   environment. A test that misses something it needs says SKIPPED, and ctest counts it so.
 set(INFENCLAVE_TCB_LIBRARIES
     absl::status absl::statusor absl::strings absl::flat_hash_map absl::flat_hash_set absl::synchronization
     OpenSSL::Crypto Threads::Threads dnnl seccomp)
 set(INFENCLAVE_SHARED "${CMAKE_SOURCE_DIR}/../shared" CACHE PATH "Photographs, models and vectors that tests read")
+set(INFENCLAVE_PYTHON "${CMAKE_SOURCE_DIR}/build/venv/bin/python" CACHE FILEPATH "Interpreter for tests in Python")
 
 function(infenclave_library name)
   cmake_parse_arguments(ARG "TCB" "" "SOURCES;DEPS;LINK" ${ARGN})
@@ -48,4 +53,14 @@ function(infenclave_test name)
   list(TRANSFORM ARG_DEPS PREPEND infenclave_)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} ${ARG_LINK} GTest::gmock GTest::gtest GTest::gtest_main)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600)
+endfunction()
+
+function(infenclave_python_test name script)
+  if(NOT EXISTS "${INFENCLAVE_PYTHON}")
+    message(STATUS "${name}: not registered, for there is no ${INFENCLAVE_PYTHON} (./dev test makes it)")
+    return()
+  endif()
+  add_test(NAME ${name} COMMAND "${INFENCLAVE_PYTHON}" -B "${CMAKE_CURRENT_SOURCE_DIR}/${script}" -v)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 SKIP_REGULAR_EXPRESSION "SKIPPED"
+    ENVIRONMENT "INFENCLAVE_SHARED=${INFENCLAVE_SHARED};INFENCLAVE_BINARY_DIR=${CMAKE_BINARY_DIR};INFENCLAVE_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
 endfunction()
