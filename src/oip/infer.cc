@@ -1,0 +1,170 @@
+#include "oip/infer.h"
+
+#include <bit>
+#include <cstring>
+#include <string>
+
+namespace infenclave {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "raw tensors travel little-endian");
+
+constexpr int kMaxRank = 8;
+constexpr size_t kLengthBytes = 4;  // before each element of a raw BYTES tensor
+
+// One tensor of a message: its description, and its raw bytes if it came that way.
+template <typename Description>
+struct Located {
+  const Description* tensor = nullptr;
+  const std::string* raw = nullptr;
+  Shape shape;
+  int64_t elements = 0;
+};
+
+template <typename Tensors, typename Raws>
+auto Locate(const Tensors& tensors, const Raws& raws, std::string_view name, std::string_view datatype,
+            std::string_view what) -> StatusOr<Located<typename Tensors::value_type>> {
+  if (tensors.size() != 1) {
+    return InvalidArgument("the message has ", tensors.size(), " ", what, "s, expected one", name.empty() ? "" : ": '",
+                           name, name.empty() ? "" : "'");
+  }
+  Located<typename Tensors::value_type> found;
+  const auto& tensor = tensors.Get(0);
+  if (!name.empty() && tensor.name() != name) {
+    return InvalidArgument("no ", what, " '", tensor.name(), "': expected '", name, "'");
+  }
+  if (tensor.datatype() != datatype) {
+    return InvalidArgument(what, " '", tensor.name(), "' is ", tensor.datatype(), ", expected ", datatype);
+  }
+  if (tensor.shape_size() > kMaxRank) {
+    return InvalidArgument(what, " '", tensor.name(), "' has ", tensor.shape_size(), " dimensions, at most ", kMaxRank,
+                           " are possible");
+  }
+  found.shape.assign(tensor.shape().begin(), tensor.shape().end());
+  StatusOr<int64_t> elements = NumElements(found.shape);
+  if (!elements.ok()) return Annotate(elements.status(), Concat(what, " '", tensor.name(), "'"));
+  found.elements = *elements;
+  found.tensor = &tensor;
+  if (!raws.empty()) {
+    if (raws.size() != 1) return InvalidArgument("the message has ", raws.size(), " raw tensors for one ", what);
+    if (tensor.has_contents()) {
+      return InvalidArgument(what, " '", tensor.name(), "' has both raw and typed contents");
+    }
+    found.raw = &raws.Get(0);
+  }
+  return found;
+}
+
+template <typename Tensors, typename Raws>
+StatusOr<ByteSpan> ReadBytes(const Tensors& tensors, const Raws& raws, std::string_view name, std::string_view what) {
+  INFENCLAVE_ASSIGN_OR_RETURN(auto found, Locate(tensors, raws, name, "BYTES", what));
+  if (found.elements != 1) {
+    return InvalidArgument(what, " '", found.tensor->name(), "' has shape ", ToString(found.shape),
+                           ", expected one element");
+  }
+  if (found.raw == nullptr) {
+    const auto& contents = found.tensor->contents().bytes_contents();
+    if (contents.size() != 1) {
+      return InvalidArgument(what, " '", found.tensor->name(), "' has ", contents.size(),
+                             " elements in bytes_contents, expected one");
+    }
+    return AsBytes(contents.Get(0));
+  }
+  const ByteSpan raw = AsBytes(*found.raw);
+  uint32_t length = 0;
+  if (raw.size() >= kLengthBytes) std::memcpy(&length, raw.data(), kLengthBytes);
+  if (raw.size() < kLengthBytes || raw.size() - kLengthBytes != length) {
+    return InvalidArgument(what, " '", found.tensor->name(), "': ", raw.size(),
+                           " raw bytes are not one element with a 4-byte little-endian length before it");
+  }
+  return raw.subspan(kLengthBytes);
+}
+
+template <typename Tensors, typename Raws>
+StatusOr<F32Data> ReadF32(const Tensors& tensors, const Raws& raws, std::string_view name, std::string_view what) {
+  INFENCLAVE_ASSIGN_OR_RETURN(auto found, Locate(tensors, raws, name, "FP32", what));
+  F32Data out{found.shape, {}};
+  if (found.raw != nullptr) {
+    out.data = AsBytes(*found.raw);
+  } else {
+    const auto& values = found.tensor->contents().fp32_contents();
+    out.data = {reinterpret_cast<const uint8_t*>(values.data()), static_cast<size_t>(values.size()) * sizeof(float)};
+  }
+  if (out.data.size() != static_cast<uint64_t>(found.elements) * sizeof(float)) {
+    return InvalidArgument(what, " '", found.tensor->name(), "' of shape ", ToString(found.shape), " comes with ",
+                           out.data.size(), " bytes, expected ", found.elements * 4);
+  }
+  return out;
+}
+
+template <typename Description>
+void Describe(Description& tensor, std::string_view name, std::string_view datatype, const Shape& shape) {
+  tensor.set_name(std::string(name));
+  tensor.set_datatype(std::string(datatype));
+  tensor.mutable_shape()->Assign(shape.begin(), shape.end());
+}
+
+std::string RawElement(ByteSpan element) {
+  const auto length = static_cast<uint32_t>(element.size());
+  std::string raw(kLengthBytes + element.size(), '\0');
+  std::memcpy(raw.data(), &length, kLengthBytes);
+  if (!element.empty()) std::memcpy(raw.data() + kLengthBytes, element.data(), element.size());
+  return raw;
+}
+
+}  // namespace
+
+TensorForm FormOf(const inference::ModelInferRequest& request) {
+  return request.raw_input_contents().empty() ? TensorForm::kTyped : TensorForm::kRaw;
+}
+
+StatusOr<ByteSpan> ReadBytesInput(const inference::ModelInferRequest& request, std::string_view name) {
+  return ReadBytes(request.inputs(), request.raw_input_contents(), name, "input");
+}
+
+StatusOr<ByteSpan> ReadBytesOutput(const inference::ModelInferResponse& response, std::string_view name) {
+  return ReadBytes(response.outputs(), response.raw_output_contents(), name, "output");
+}
+
+StatusOr<F32Data> ReadF32Input(const inference::ModelInferRequest& request, std::string_view name) {
+  return ReadF32(request.inputs(), request.raw_input_contents(), name, "input");
+}
+
+StatusOr<F32Data> ReadF32Output(const inference::ModelInferResponse& response, std::string_view name) {
+  return ReadF32(response.outputs(), response.raw_output_contents(), name, "output");
+}
+
+void AddBytesInput(inference::ModelInferRequest& request, std::string_view name, ByteSpan element) {
+  Describe(*request.add_inputs(), name, "BYTES", {1});
+  request.add_raw_input_contents(RawElement(element));
+}
+
+void AddBytesOutput(inference::ModelInferResponse& response, std::string_view name, ByteSpan element, TensorForm form) {
+  auto& tensor = *response.add_outputs();
+  Describe(tensor, name, "BYTES", {1});
+  if (form == TensorForm::kRaw) {
+    response.add_raw_output_contents(RawElement(element));
+  } else {
+    tensor.mutable_contents()->add_bytes_contents(std::string(AsText(element)));
+  }
+}
+
+void AddF32Input(inference::ModelInferRequest& request, std::string_view name, const Shape& shape, ByteSpan data) {
+  Describe(*request.add_inputs(), name, "FP32", shape);
+  request.add_raw_input_contents(std::string(AsText(data)));
+}
+
+void AddF32Output(inference::ModelInferResponse& response, std::string_view name, const Shape& shape, ByteSpan data,
+                  TensorForm form) {
+  auto& tensor = *response.add_outputs();
+  Describe(tensor, name, "FP32", shape);
+  if (form == TensorForm::kRaw) {
+    response.add_raw_output_contents(std::string(AsText(data)));
+    return;
+  }
+  auto& values = *tensor.mutable_contents()->mutable_fp32_contents();
+  values.Resize(static_cast<int>(data.size() / sizeof(float)), 0.0f);
+  if (!data.empty()) std::memcpy(values.mutable_data(), data.data(), data.size());
+}
+
+}  // namespace infenclave

@@ -1,0 +1,41 @@
+// Tensors in ModelInfer messages, in both forms that the protocol has: raw bytes beside the tensor's description, or
+// typed contents inside it. Readers accept either and hold the peer to what it declared; they borrow from the message.
+#ifndef INFENCLAVE_OIP_INFER_H_
+#define INFENCLAVE_OIP_INFER_H_
+
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "oip/open_inference.pb.h"
+#include "tensor/tensor.h"
+
+namespace infenclave {
+
+// The server that answers in the form in which it was asked pleases every client.
+enum class TensorForm { kRaw, kTyped };
+TensorForm FormOf(const inference::ModelInferRequest& request);
+
+// The message's only input or output, which must be called `name` unless that is empty. INVALID_ARGUMENT for another
+// name or data type, several tensors, a shape that does not fit the data, both forms at once.
+// A BYTES tensor with one element, whatever its rank.
+StatusOr<ByteSpan> ReadBytesInput(const inference::ModelInferRequest& request, std::string_view name);
+StatusOr<ByteSpan> ReadBytesOutput(const inference::ModelInferResponse& response, std::string_view name);
+// An FP32 tensor; its data is little-endian, perhaps not aligned.
+struct F32Data {
+  Shape shape;
+  ByteSpan data;
+};
+StatusOr<F32Data> ReadF32Input(const inference::ModelInferRequest& request, std::string_view name);
+StatusOr<F32Data> ReadF32Output(const inference::ModelInferResponse& response, std::string_view name);
+
+// Writers append one tensor.
+void AddBytesInput(inference::ModelInferRequest& request, std::string_view name, ByteSpan element);
+void AddBytesOutput(inference::ModelInferResponse& response, std::string_view name, ByteSpan element, TensorForm form);
+void AddF32Input(inference::ModelInferRequest& request, std::string_view name, const Shape& shape, ByteSpan data);
+void AddF32Output(inference::ModelInferResponse& response, std::string_view name, const Shape& shape, ByteSpan data,
+                  TensorForm form);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_OIP_INFER_H_
