@@ -1,7 +1,7 @@
 // HPKE (RFC 9180) in base mode, one suite: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
 //
-// A context serves one message and the secrets exported beside it: Seal and Open use sequence number 0 and may be
-// called once (a second call is a programming error).
+// A context serves one message and the secrets exported beside it: Seal and Open use sequence number 0, and one of them
+// may be called, once (more is a programming error).
 #ifndef INFENCLAVE_CRYPTO_HPKE_H_
 #define INFENCLAVE_CRYPTO_HPKE_H_
 
@@ -44,6 +44,7 @@ class HpkeContext {
 
  private:
   HpkeContext() = default;
+  static HpkeContext Make(ByteSpan dh, ByteSpan enc, ByteSpan recipient, ByteSpan info);
   std::array<uint8_t, kHpkeEncBytes> enc_{};
   SecretBytes key_, base_nonce_, exporter_secret_;
   bool used_ = false;

@@ -2,8 +2,12 @@
 //
 // SecretMemory() is a std::pmr::memory_resource whose pages are memfd_secret where the kernel and RLIMIT_MEMLOCK allow,
 // else anonymous memory that is mlock'ed and left out of core dumps (MADV_DONTDUMP, MADV_DONTFORK), else, where even
-// mlock is refused, the same without the lock. SecretMemoryKind() says which one the pages so far came from (the weakest
-// in use). It zeroes what is given back. Thread-safe.
+// mlock is refused, the same without the lock. Each mapping falls back on its own, so a network larger than
+// RLIMIT_MEMLOCK does not take the keys out of locked memory. What it hands out is zero and 64-byte aligned (up to a
+// page where asked); it wipes what is given back. Thread-safe. No child of fork() sees any of it.
+//
+// A sandbox around it must allow memfd_secret, ftruncate, close, mmap, munmap, mlock and madvise; the first three may
+// also fail, but not kill.
 #ifndef INFENCLAVE_CRYPTO_SECRET_H_
 #define INFENCLAVE_CRYPTO_SECRET_H_
 
@@ -16,7 +20,8 @@
 namespace infenclave {
 
 std::pmr::memory_resource* SecretMemory();
-std::string_view SecretMemoryKind();  // "memfd_secret", "locked", "unlocked"
+// The weakest kind that is mapped now: "memfd_secret", "locked" or "unlocked".
+std::string_view SecretMemoryKind();
 
 // Zeroes in a way the compiler keeps.
 void Wipe(MutableByteSpan bytes);
@@ -28,8 +33,8 @@ bool ConstantTimeEqual(ByteSpan a, ByteSpan b);
 class SecretBytes {
  public:
   SecretBytes() = default;
-  explicit SecretBytes(size_t size);               // zeros
-  static SecretBytes CopyOf(ByteSpan bytes);       // the caller wipes its own copy
+  explicit SecretBytes(size_t size);          // zeros
+  static SecretBytes CopyOf(ByteSpan bytes);  // the caller wipes its own copy
   SecretBytes(SecretBytes&& other) noexcept;
   SecretBytes& operator=(SecretBytes&& other) noexcept;
   SecretBytes(const SecretBytes&) = delete;
