@@ -23,7 +23,8 @@ StatusOr<ValueId> FindCut(const Graph& graph, std::string_view name);
 struct Partition {
   Graph front, back;
 };
-// front: input -> cut; back: cut -> output. The tensor keeps its name on both sides; each side has the constants it needs.
+// front: input -> cut; back: cut -> output. The tensor keeps its name on both sides; each side has the constants it
+// needs.
 StatusOr<Partition> SplitAt(const Graph& graph, ValueId cut);
 
 // FLOPs count a multiply and an add as two; elementwise operators and pooling one per output element and tap.

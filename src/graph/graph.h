@@ -27,8 +27,17 @@ using Attribute = std::variant<int64_t, float, std::string, std::vector<int64_t>
 
 // What the engine applies to a node's result before it is stored; set by FuseActivations(), none after import.
 struct FusedActivation {
-  enum class Kind : uint8_t { kNone = 0, kRelu = 1, kClip = 2, kSwish = 3, kSigmoid = 4, kLeakyRelu = 5,
-                              kHardSwish = 6, kElu = 7, kTanh = 8 };
+  enum class Kind : uint8_t {
+    kNone = 0,
+    kRelu = 1,
+    kClip = 2,
+    kSwish = 3,
+    kSigmoid = 4,
+    kLeakyRelu = 5,
+    kHardSwish = 6,
+    kElu = 7,
+    kTanh = 8
+  };
   Kind kind = Kind::kNone;
   float alpha = 0, beta = 0;  // Clip: lower and upper bound; LeakyRelu, Elu: slope in alpha
 };
@@ -40,9 +49,9 @@ struct Value {
 };
 
 struct Node {
-  std::string op;      // the operator's name: "Conv", "Gemm", …
-  std::string domain;  // empty for ONNX's own operators
-  std::string name;    // for messages
+  std::string op;               // the operator's name: "Conv", "Gemm", …
+  std::string domain;           // empty for ONNX's own operators
+  std::string name;             // for messages
   std::vector<ValueId> inputs;  // constants included, in ONNX's order
   std::vector<ValueId> outputs;
   std::map<std::string, Attribute, std::less<>> attributes;
