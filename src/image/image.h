@@ -1,7 +1,7 @@
 // Photographs: decoding (JPEG, PNG, WebP) with limits, and the resize and crop with which a network was trained.
 //
-// Outside the TCB: this runs at the client's and in the assessment. Resampling is Pillow's (antialiased, same rounding),
-// so that pixels are equal to what the network's authors measured with.
+// Outside the TCB: this runs at the client's and in the assessment. Resampling is Pillow's (antialiased, same
+// rounding), so that pixels are equal to what the network's authors measured with.
 #ifndef INFENCLAVE_IMAGE_IMAGE_H_
 #define INFENCLAVE_IMAGE_IMAGE_H_
 
@@ -25,17 +25,21 @@ inline constexpr size_t kMaxImageFileBytes = size_t{256} << 20;
 
 // INVALID_ARGUMENT with the reason for anything that is not one of the formats, is truncated or too large. Grey becomes
 // RGB; alpha is dropped; CMYK JPEGs are converted; EXIF orientation is applied where the file says so.
-StatusOr<Image> DecodeImage(ByteSpan file);
+StatusOr<Image> DecodeImage(ByteSpan file, uint64_t max_pixels = kMaxImagePixels);
 StatusOr<Image> LoadImage(const std::string& path);  // errors name the path
 StatusOr<Bytes> EncodePng(const Image& image);
 StatusOr<Bytes> EncodeJpeg(const Image& image, int quality);
 
-// u8 RGB [height,width,3] of the preprocessing's size, ready for sealing or Normalize().
+// u8 RGB [height,width,3] of the preprocessing's size, ready for sealing or Normalize(). The picture must not be empty.
 Image Prepare(const Image& image, const Preprocessing& preprocessing);
 Image Resize(const Image& image, uint32_t width, uint32_t height, Preprocessing::Filter filter);
 
 // A preset's name ("efficientnet-lite0", "mobilenet-v2", "squeezenet1.1", …), else the path of a JSON file, else JSON
-// text itself (starts with '{').
+// text itself (starts with '{'):
+//   {"width":224, "height":224, "resize":"crop-square", "crop_padding":32, "filter":"bicubic", "channels":"rgb",
+//    "mean":[127,127,127], "scale":[0.0078125,0.0078125,0.0078125]}
+// resize: "stretch", "crop-square" (with crop_padding) or "short-side" (with short_side); filter: "bilinear" or
+// "bicubic"; channels: "rgb" or "bgr". Every key is needed, and no other is taken.
 StatusOr<Preprocessing> LoadPreprocessing(const std::string& preset_or_path_or_json);
 std::string PreprocessingToJson(const Preprocessing& preprocessing);
 
