@@ -36,6 +36,8 @@ void ByteWriter::BigEndian(uint64_t v, int width) {
   for (int shift = 8 * (width - 1); shift >= 0; shift -= 8) out_.push_back(static_cast<uint8_t>(v >> shift));
 }
 
+void ByteWriter::Raw(ByteSpan bytes) { out_.insert(out_.end(), bytes.begin(), bytes.end()); }
+
 void ByteWriter::F32(float v) { U32(std::bit_cast<uint32_t>(v)); }
 
 void ByteWriter::Count(size_t n) {

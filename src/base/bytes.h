@@ -26,12 +26,8 @@ using Bytes = std::vector<uint8_t>;
 using ByteSpan = std::span<const uint8_t>;
 using MutableByteSpan = std::span<uint8_t>;
 
-inline ByteSpan AsBytes(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-inline std::string_view AsText(ByteSpan bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+inline ByteSpan AsBytes(std::string_view text) { return {reinterpret_cast<const uint8_t*>(text.data()), text.size()}; }
+inline std::string_view AsText(ByteSpan bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 inline Bytes ToBytes(ByteSpan bytes) { return Bytes(bytes.begin(), bytes.end()); }
 
 // Lower-case hexadecimal, and back (either case; an odd length or another character is an error).
@@ -47,7 +43,7 @@ class ByteWriter {
   void I64(int64_t v) { U64(static_cast<uint64_t>(v)); }
   void F32(float v);
   void Bool(bool v) { U8(v ? 1 : 0); }
-  void Raw(ByteSpan bytes) { out_.insert(out_.end(), bytes.begin(), bytes.end()); }
+  void Raw(ByteSpan bytes);
   // A u32 length, then the bytes. More than 2^32-1 bytes are a programming error.
   void Block(ByteSpan bytes);
   void Text(std::string_view text) { Block(AsBytes(text)); }

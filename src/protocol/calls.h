@@ -18,11 +18,13 @@ namespace infenclave {
 
 enum class CallType : uint8_t { kGetEvidence = 1, kProvision = 2, kBegin = 3, kFinish = 4 };
 inline constexpr size_t kMaxBatch = 256;
+inline constexpr size_t kMaxStatusMessageBytes = 1024;  // longer ones are cut off
+inline constexpr size_t kMaxSealedAnswerBytes = 2 << 20;
 using RequestId = uint64_t;
 
 StatusOr<CallType> PeekCallType(ByteSpan call);
 
-// A reply that carries only an error, and the status of any reply (what follows is the payload).
+// A reply that carries only an error. Every DecodeReply returns that error; a reply that is none is INVALID_ARGUMENT.
 Bytes EncodeErrorReply(const Status& status);
 
 struct GetEvidenceCall {
@@ -53,12 +55,15 @@ struct BeginCall {
 };
 struct BeginReply {
   struct Item {
-    Status status;           // OK: accepted. Otherwise a refusal before the request could be opened.
-    RequestId id = 0;        // when OK
-    Bytes sealed_refusal;    // not empty: opened but refused (a credential, say); goes to the user as the answer
+    // One of: accepted, with an id; refused before it could be opened (status not OK); opened and then refused (a
+    // credential, say), with the sealed answer for the user.
+    Status status;
+    RequestId id = 0;
+    Bytes sealed_refusal;
+    bool accepted() const { return status.ok() && sealed_refusal.empty(); }
   };
-  std::vector<Item> items;   // one per request, in order
-  ByteSpan ir;               // [accepted, ir_shape…] of ir_dtype, in the order of the accepted items; borrowed
+  std::vector<Item> items;  // one per request, in order
+  ByteSpan ir;              // [accepted, ir_shape…] of ir_dtype, in the order of the accepted items; borrowed
 };
 Bytes EncodeCall(const BeginCall& call);
 StatusOr<BeginCall> DecodeBeginCall(ByteSpan call);
@@ -71,8 +76,8 @@ struct FinishCall {
 };
 struct FinishReply {
   struct Item {
-    Status status;  // an id that is unknown, repeated or late
-    Bytes answer;   // sealed
+    Status status;  // not OK for an id that is unknown, repeated or late
+    Bytes answer;   // sealed, when OK
   };
   std::vector<Item> items;
 };

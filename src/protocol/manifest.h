@@ -1,13 +1,15 @@
 // The manifest of a bundle: everything about a served model that the owner signs and anyone may read.
 //
-// It is public to the host, so it holds no label, no class order and no tensor name of the original network. The owner's
-// Ed25519 signature is over kManifestContext followed by the raw encoded bytes and is verified before they are parsed.
+// It is public to the host, so it holds no label, no class order and no tensor name of the original network. The
+// owner's Ed25519 signature is over kManifestContext followed by the raw encoded bytes and is verified before they are
+// parsed.
 #ifndef INFENCLAVE_PROTOCOL_MANIFEST_H_
 #define INFENCLAVE_PROTOCOL_MANIFEST_H_
 
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -18,6 +20,9 @@ namespace infenclave {
 
 inline constexpr size_t kMaxManifestBytes = 64 << 10;
 inline constexpr uint16_t kBundleFormatVersion = 1;
+inline constexpr std::string_view kManifestContext = "infenclave manifest v1";
+inline constexpr uint32_t kMaxClasses = 1 << 20, kMaxAnswerClasses = 1000, kMaxLabelBytes = 1024;
+inline constexpr size_t kMaxReleaseKeys = 64, kMaxVerdictSummaryBytes = 4096;
 
 enum class TeeClass : uint8_t { kHardware = 1, kSimulated = 2 };
 enum class TeeKind : uint8_t { kSimulated = 1, kSgx = 2, kTdx = 3, kSevSnp = 4 };
@@ -32,7 +37,7 @@ using BundleId = std::array<uint8_t, 16>;
 struct Manifest {
   uint16_t format_version = kBundleFormatVersion;
   BundleId bundle_id{};
-  std::string model_name;  // the name clients call: [A-Za-z0-9._-]{1,64}
+  std::string model_name;  // the name clients call: [A-Za-z0-9._-]{1,64}, and a letter or digit first
   uint64_t model_version = 1;
 
   // The tensor at the cut, and what comes back; batch (dimension 0) left out.
@@ -41,9 +46,9 @@ struct Manifest {
   float ir_noise = 0;            // Gaussian, in units of each channel's deviation; 0 is none
   uint32_t tail_layers = 0;
   uint32_t classes = 0;
-  Shape backnet_output_shape;  // {classes} without a tail
-  uint32_t answer_classes = 5;       // top-k that an answer holds
-  uint32_t label_bytes = 64;         // every label in an answer is padded to this length
+  Shape backnet_output_shape;   // {classes} without a tail
+  uint32_t answer_classes = 5;  // top-k that an answer holds: 1 to min(classes, kMaxAnswerClasses)
+  uint32_t label_bytes = 64;    // every label in an answer is padded to this length
 
   Preprocessing preprocessing;
 
@@ -71,7 +76,7 @@ struct Manifest {
 };
 
 Bytes EncodeManifest(const Manifest& manifest);
-// Parses after the signature was verified; limits on every field all the same.
+// Parses after the signature was verified; limits on every field all the same. Another format version is UNIMPLEMENTED.
 StatusOr<Manifest> DecodeManifest(ByteSpan bytes);
 
 // manifest.sig: the owner's public key (32 bytes) and signature (64 bytes).
@@ -86,18 +91,22 @@ ManifestSignature SignManifest(const Ed25519PrivateKey& owner, ByteSpan manifest
 Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature);
 Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature, const Ed25519PublicKey& owner);
 
-// The sealed parts: AES-256-GCM under a key of its own, 12 random bytes of nonce first. AAD = format version, bundle id,
-// part name ("frontnet", "mapping").
+// The sealed parts: AES-256-GCM under a key of its own, 12 random bytes of nonce first. AAD = format version, bundle
+// id, part name ("frontnet", "mapping").
 Bytes SealPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan plaintext);
 StatusOr<SecretBytes> OpenPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan sealed);
 
-// The class mapping, mapping.sealed's plaintext: position i of the BackNet's scores is class order[i], called labels[order[i]].
+// The class mapping, mapping.sealed's plaintext: position i of the BackNet's scores is class order[i], called
+// labels[order[i]].
 struct ClassMapping {
   std::vector<uint32_t> order;  // a permutation
   std::vector<std::string> labels;
 };
 SecretBytes EncodeClassMapping(const ClassMapping& mapping);
 StatusOr<ClassMapping> DecodeClassMapping(ByteSpan bytes);
+// That it has the manifest's classes and that every label fits into an answer: without this, an answer could fail, and
+// so tell the host something, depending on the label.
+Status CheckClassMapping(const ClassMapping& mapping, const Manifest& manifest);
 
 }  // namespace infenclave
 

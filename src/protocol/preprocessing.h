@@ -13,6 +13,8 @@
 
 namespace infenclave {
 
+inline constexpr uint32_t kMaxImageSide = 4096;
+
 struct Preprocessing {
   enum class Resize : uint8_t {
     kStretch = 0,     // the whole picture to width x height, aspect ratio ignored
@@ -35,7 +37,7 @@ struct Preprocessing {
 };
 
 void EncodePreprocessing(const Preprocessing& p, ByteWriter& out);
-// Sizes of 1 to 4096, finite mean and scale, known enums.
+// Sizes of 1 to kMaxImageSide, finite mean and scale, known enums; anything else makes the reader fail.
 Preprocessing DecodePreprocessing(ByteReader& in);
 
 // `rgb` is u8 [height,width,3]; `out` f32 [3,height,width]. No branch and no address depends on a pixel.

@@ -1,8 +1,8 @@
 // What users and the enclave seal for each other: requests, answers, credentials, and the owner's grant of part keys.
 //
-// A sealed request is  version u16 | key id [8] | enc [32] | ciphertext.  The first two are the header, which is the AAD;
-// `info` is the key configuration's digest. An answer is sealed as in RFC 9458 §4.4 under a secret exported from the
-// request's context, so it can only be the answer to that request, and has the same length whatever it says.
+// A sealed request is  version u16 | key id [8] | enc [32] | ciphertext.  The first two are the header, which is the
+// AAD; `info` is the key configuration's digest. An answer is sealed as in RFC 9458 §4.4 under a secret exported from
+// the request's context, so it can only be the answer to that request, and has the same length whatever it says.
 #ifndef INFENCLAVE_PROTOCOL_SEALED_H_
 #define INFENCLAVE_PROTOCOL_SEALED_H_
 
@@ -18,8 +18,9 @@
 
 namespace infenclave {
 
-inline constexpr size_t kMaxCredentialBytes = 1024;
+inline constexpr size_t kMaxUserBytes = 128, kMaxCredentialBytes = 1024;
 inline constexpr size_t kMaxSealedRequestBytes = (64 << 20) + 4096;
+inline constexpr size_t kMaxAnswerMessageBytes = 256;
 
 // ---- credentials: who may ask -------------------------------------------------------------------------------------
 // The owner's signature over context, user name and the lowest and highest model_version it is good for.
@@ -37,9 +38,9 @@ Status VerifyCredential(const Credential& credential, const Ed25519PublicKey& ow
 
 // ---- requests -----------------------------------------------------------------------------------------------------
 struct RequestPlaintext {
-  Bytes credential;   // encoded, empty if none
+  Bytes credential;  // encoded, empty if none
   uint32_t height = 0, width = 0;
-  ByteSpan rgb;       // u8 [height,width,3], borrowed
+  ByteSpan rgb;  // u8 [height,width,3], borrowed
 };
 struct SealedRequestHeader {
   uint16_t version = 0;
@@ -55,7 +56,8 @@ struct SealedRequest {
 };
 StatusOr<SealedRequest> SealRequest(const KeyConfig& config, const RequestPlaintext& request);
 
-// The enclave's half. `plaintext` borrows from `buffer`.
+// The enclave's half. `plaintext` borrows from `buffer`. FAILED_PRECONDITION if it is sealed to another key id,
+// PERMISSION_DENIED if it does not open, INVALID_ARGUMENT if what opens is no request.
 struct OpenedRequest {
   SecretBytes buffer;
   RequestPlaintext plaintext;
@@ -72,20 +74,22 @@ struct AnswerClass {
 };
 struct Answer {
   StatusCode code = StatusCode::kOk;
-  std::string message;               // when not OK
+  std::string message;               // when not OK; cut off after kMaxAnswerMessageBytes
   std::vector<AnswerClass> classes;  // when OK, most probable first
   bool audited = false, audit_passed = false;
 };
-// The plaintext's length depends on the manifest's answer_classes and label_bytes alone.
+// The length depends on the manifest's answer_classes and label_bytes alone. INVALID_ARGUMENT if there are more classes
+// or longer labels than the manifest says (CheckClassMapping rules that out beforehand).
 StatusOr<Bytes> SealAnswer(const HpkeContext& request, const Manifest& manifest, const Answer& answer);
 StatusOr<Answer> OpenAnswer(const HpkeContext& request, ByteSpan sealed);
 size_t SealedAnswerBytes(const Manifest& manifest);
 
 // ---- the owner's grant --------------------------------------------------------------------------------------------
-// Sealed to the attested key by HPKE, and signed by a release key that the manifest names.
+// Sealed to the attested key by HPKE, and signed by a release key that the manifest names. The host can send a grant
+// again: the enclave must accept each `enc` once, as it does with requests, or a lease would renew itself.
 struct Grant {
   SecretBytes frontnet_key, mapping_key;  // 32 bytes each
-  uint64_t lease = 0;                     // requests that may be answered before the next grant
+  uint64_t lease = 0;                     // requests that may be answered before the next grant; at least 1
 };
 struct SealedGrant {
   std::array<uint8_t, kHpkeEncBytes> enc{};

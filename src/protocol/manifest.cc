@@ -1,0 +1,304 @@
+#include "protocol/manifest.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "protocol/secret_writer.h"
+
+namespace infenclave {
+namespace {
+
+constexpr size_t kMaxRank = 6;
+constexpr size_t kMaxTensorBytes = 64 << 20;  // of one request at the cut, and of what comes back
+
+constexpr std::pair<TeeKind, std::string_view> kTeeNames[] = {
+    {TeeKind::kSimulated, "simulated"}, {TeeKind::kSgx, "sgx"}, {TeeKind::kTdx, "tdx"}, {TeeKind::kSevSnp, "sev-snp"}};
+
+void EncodeShape(const Shape& shape, ByteWriter& out) {
+  out.Count(shape.size());
+  for (int64_t d : shape) out.I64(d);
+}
+
+Shape DecodeShape(ByteReader& in, std::string_view name) {
+  Shape shape(in.Count(kMaxRank));
+  for (int64_t& d : shape) d = in.I64();
+  if (!in.ok()) return {};
+  const bool positive = std::all_of(shape.begin(), shape.end(), [](int64_t d) { return d >= 1; });
+  const auto elements = NumElements(shape);
+  if (shape.empty() || !positive || !elements.ok() || static_cast<size_t>(*elements) > kMaxTensorBytes / 4) {
+    in.Fail(Concat(name, " ", ToString(shape), " is empty, not positive, or over ", kMaxTensorBytes >> 20, " MiB"));
+  }
+  return shape;
+}
+
+uint32_t DecodeRange(ByteReader& in, std::string_view name, uint32_t low, uint32_t high) {
+  const uint32_t v = in.U32();
+  if (in.ok() && (v < low || v > high)) in.Fail(Concat(name, " is ", v, ", expected ", low, " to ", high));
+  return v;
+}
+
+float DecodeNonNegative(ByteReader& in, std::string_view name) {
+  const float v = in.F32();
+  if (!std::isfinite(v) || std::signbit(v)) in.Fail(Concat(name, " is ", v, ", expected a finite number from 0"));
+  return v;
+}
+
+std::string DecodeModelName(ByteReader& in) {
+  std::string name = in.Text(64);
+  auto alphanumeric = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  auto allowed = [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; };
+  if (in.ok() && (name.empty() || !alphanumeric(name[0]) || !std::all_of(name.begin(), name.end(), allowed))) {
+    in.Fail("model name must be 1 to 64 of [A-Za-z0-9._-] and begin with a letter or digit");
+  }
+  return name;
+}
+
+}  // namespace
+
+std::string_view NameOf(TeeKind kind) {
+  for (const auto& [k, name] : kTeeNames) {
+    if (k == kind) return name;
+  }
+  return "unknown";
+}
+
+StatusOr<TeeKind> ParseTeeKind(std::string_view name) {
+  for (const auto& [kind, n] : kTeeNames) {
+    if (n == name) return kind;
+  }
+  return InvalidArgument("'", name, "' is no TEE; expected sgx, tdx, sev-snp or simulated");
+}
+
+// ---- the manifest ---------------------------------------------------------------------------------------------------
+
+Bytes EncodeManifest(const Manifest& m) {
+  ByteWriter out;
+  out.U16(m.format_version);
+  out.Raw(m.bundle_id);
+  out.Text(m.model_name);
+  out.U64(m.model_version);
+  EncodeShape(m.ir_shape, out);
+  out.U8(static_cast<uint8_t>(m.ir_dtype));
+  out.F32(m.ir_noise);
+  out.U32(m.tail_layers);
+  out.U32(m.classes);
+  EncodeShape(m.backnet_output_shape, out);
+  out.U32(m.answer_classes);
+  out.U32(m.label_bytes);
+  EncodePreprocessing(m.preprocessing, out);
+  for (const auto& digest : {m.frontnet_digest, m.mapping_digest, m.backnet_digest}) out.Raw(digest);
+  out.Bool(m.open);
+  out.U8(static_cast<uint8_t>(m.tee_class));
+  out.U32(m.audit_per_million);
+  out.F32(m.audit_tolerance);
+  out.Bool(m.verdict.assessed);
+  out.Bool(m.verdict.safe);
+  out.Text(m.verdict.summary);
+  out.Raw(m.verdict.assessment_digest);
+  out.Count(m.release_keys.size());
+  for (const auto& k : m.release_keys) {
+    out.Raw(k.key);
+    out.U64(k.last_version);
+  }
+  out.Raw(m.owner);
+  return out.Take();
+}
+
+namespace {
+
+void DecodeTensorInterface(ByteReader& in, Manifest& m) {
+  m.ir_shape = DecodeShape(in, "IR shape");
+  m.ir_dtype = static_cast<DType>(in.U8());
+  if (in.ok() && m.ir_dtype != DType::kF32 && m.ir_dtype != DType::kBf16) {
+    in.Fail(Concat("IR type is ", static_cast<int>(m.ir_dtype), ", expected f32 or bf16"));
+  }
+  m.ir_noise = DecodeNonNegative(in, "IR noise");
+  m.tail_layers = DecodeRange(in, "number of tail layers", 0, 1 << 16);
+  m.classes = DecodeRange(in, "number of classes", 1, kMaxClasses);
+  m.backnet_output_shape = DecodeShape(in, "BackNet output shape");
+  if (in.ok() && m.tail_layers == 0 && m.backnet_output_shape != Shape{m.classes}) {
+    in.Fail(Concat("BackNet output shape ", ToString(m.backnet_output_shape), " is not that of ", m.classes,
+                   " class scores, and there is no tail"));
+  }
+  m.answer_classes =
+      DecodeRange(in, "number of classes in an answer", 1, std::max(1u, std::min(m.classes, kMaxAnswerClasses)));
+  m.label_bytes = DecodeRange(in, "padded length of labels", 1, kMaxLabelBytes);
+}
+
+void DecodeTerms(ByteReader& in, Manifest& m) {
+  m.open = in.Bool();
+  const uint8_t tee_class = in.U8();
+  if (in.ok() && tee_class != 1 && tee_class != 2)
+    in.Fail(Concat("TEE class is ", int{tee_class}, ", expected 1 or 2"));
+  m.tee_class = static_cast<TeeClass>(tee_class);
+  m.audit_per_million = DecodeRange(in, "audit rate", 0, 1000000);
+  m.audit_tolerance = DecodeNonNegative(in, "audit tolerance");
+  m.verdict.assessed = in.Bool();
+  m.verdict.safe = in.Bool();
+  if (m.verdict.safe && !m.verdict.assessed) in.Fail("verdict is safe without an assessment");
+  m.verdict.summary = in.Text(kMaxVerdictSummaryBytes);
+  m.verdict.assessment_digest = in.Array<32>();
+  m.release_keys.resize(in.Count(kMaxReleaseKeys));
+  for (auto& k : m.release_keys) {
+    k.key = in.Array<32>();
+    k.last_version = in.U64();
+  }
+  m.owner = in.Array<32>();
+}
+
+}  // namespace
+
+StatusOr<Manifest> DecodeManifest(ByteSpan bytes) {
+  if (bytes.size() > kMaxManifestBytes) {
+    return InvalidArgument("manifest has ", bytes.size(), " bytes, at most ", kMaxManifestBytes, " are allowed");
+  }
+  ByteReader in(bytes, "manifest");
+  Manifest m;
+  m.format_version = in.U16();
+  if (in.ok() && m.format_version != kBundleFormatVersion) {
+    return Unimplemented("manifest: format version ", m.format_version, " is not known here; this is version ",
+                         kBundleFormatVersion);
+  }
+  m.bundle_id = in.Array<16>();
+  m.model_name = DecodeModelName(in);
+  m.model_version = in.U64();
+  DecodeTensorInterface(in, m);
+  m.preprocessing = DecodePreprocessing(in);
+  m.frontnet_digest = in.Array<32>();
+  m.mapping_digest = in.Array<32>();
+  m.backnet_digest = in.Array<32>();
+  DecodeTerms(in, m);
+  INFENCLAVE_RETURN_IF_ERROR(in.Finish());
+  return m;
+}
+
+// ---- its signature --------------------------------------------------------------------------------------------------
+
+namespace {
+
+Bytes SignedManifest(ByteSpan manifest) {
+  ByteWriter out;
+  out.Raw(AsBytes(kManifestContext));
+  out.Raw(manifest);
+  return out.Take();
+}
+
+}  // namespace
+
+Bytes EncodeManifestSignature(const ManifestSignature& signature) {
+  ByteWriter out;
+  out.Raw(signature.owner);
+  out.Raw(signature.signature);
+  return out.Take();
+}
+
+StatusOr<ManifestSignature> DecodeManifestSignature(ByteSpan bytes) {
+  ByteReader in(bytes, "manifest signature");
+  ManifestSignature out{in.Array<32>(), in.Array<64>()};
+  INFENCLAVE_RETURN_IF_ERROR(in.Finish());
+  return out;
+}
+
+ManifestSignature SignManifest(const Ed25519PrivateKey& owner, ByteSpan manifest) {
+  return {owner.public_key(), owner.Sign(SignedManifest(manifest))};
+}
+
+Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature) {
+  if (!Ed25519Verify(signature.owner, SignedManifest(manifest), signature.signature)) {
+    return PermissionDenied("manifest: its signature is not that of the key it names, ed25519:",
+                            HexEncode(signature.owner), "; it was altered, or signed for something else");
+  }
+  return OkStatus();
+}
+
+Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature, const Ed25519PublicKey& owner) {
+  if (signature.owner != owner) {
+    return PermissionDenied("manifest: signed by ed25519:", HexEncode(signature.owner),
+                            ", expected the owner ed25519:", HexEncode(owner));
+  }
+  return VerifyManifest(manifest, signature);
+}
+
+// ---- the sealed parts -----------------------------------------------------------------------------------------------
+
+namespace {
+
+Bytes PartAad(const BundleId& id, std::string_view part) {
+  ByteWriter out;
+  out.U16(kBundleFormatVersion);
+  out.Raw(id);
+  out.Text(part);
+  return out.Take();
+}
+
+}  // namespace
+
+Bytes SealPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan plaintext) {
+  const auto nonce = RandomArray<kAeadNonceBytes>();
+  auto sealed = AeadSeal(key, nonce, PartAad(id, part), plaintext);
+  INFENCLAVE_CHECK(sealed.ok());
+  ByteWriter out;
+  out.Raw(nonce);
+  out.Raw(*sealed);
+  return out.Take();
+}
+
+StatusOr<SecretBytes> OpenPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan sealed) {
+  if (sealed.size() < kAeadNonceBytes + kAeadTagBytes) {
+    return PermissionDenied("sealed part '", part, "': ", sealed.size(), " bytes are too few; it was cut off");
+  }
+  auto opened = AeadOpen(key, sealed.first(kAeadNonceBytes), PartAad(id, part), sealed.subspan(kAeadNonceBytes));
+  if (!opened.ok()) return Annotate(opened.status(), Concat("sealed part '", part, "'"));
+  return opened;
+}
+
+// ---- the class mapping ----------------------------------------------------------------------------------------------
+
+SecretBytes EncodeClassMapping(const ClassMapping& mapping) {
+  size_t size = 8 + 4 * mapping.order.size();
+  for (const std::string& label : mapping.labels) size += 4 + label.size();
+  internal::SecretWriter out(size);
+  out.U32(static_cast<uint32_t>(mapping.order.size()));
+  for (uint32_t i : mapping.order) out.U32(i);
+  out.U32(static_cast<uint32_t>(mapping.labels.size()));
+  for (const std::string& label : mapping.labels) out.Block(AsBytes(label));
+  return out.Take();
+}
+
+StatusOr<ClassMapping> DecodeClassMapping(ByteSpan bytes) {
+  ByteReader in(bytes, "class mapping");
+  ClassMapping out;
+  const size_t n = in.Count(std::min<size_t>(kMaxClasses, bytes.size() / 8));
+  if (in.ok() && n == 0) in.Fail("no classes");
+  out.order.resize(n);
+  std::vector<bool> seen(n);
+  for (uint32_t& i : out.order) {
+    i = in.U32();
+    if (!in.ok() || i >= n || seen[i]) {
+      in.Fail("the class order is no permutation");
+      break;
+    }
+    seen[i] = true;
+  }
+  if (in.Count(n) != n) in.Fail("classes and labels differ in number");
+  out.labels.resize(in.ok() ? n : 0);
+  for (std::string& label : out.labels) label = in.Text(kMaxLabelBytes);
+  INFENCLAVE_RETURN_IF_ERROR(in.Finish());
+  return out;
+}
+
+Status CheckClassMapping(const ClassMapping& mapping, const Manifest& manifest) {
+  if (mapping.labels.size() != manifest.classes || mapping.order.size() != manifest.classes) {
+    return PermissionDenied("class mapping: ", mapping.labels.size(), " labels, the manifest has ", manifest.classes,
+                            " classes");
+  }
+  for (const std::string& label : mapping.labels) {
+    if (label.size() > manifest.label_bytes) {
+      return PermissionDenied("class mapping: a label of ", label.size(), " bytes, the manifest allows ",
+                              manifest.label_bytes);
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace infenclave
