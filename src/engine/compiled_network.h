@@ -27,7 +27,8 @@ std::string EffectiveIsa();
 bool HasBf16();
 
 // For sandboxes: call once, before seccomp is installed, on the thread that will compile and run. Switches off
-// everything in oneDNN that opens files (JIT profiling), starts the OpenMP team of `threads`, makes one dummy primitive.
+// everything in oneDNN that opens files (JIT profiling), starts the OpenMP team of `threads`, makes one dummy
+// primitive.
 void WarmUpEngine(int threads);
 
 struct EngineOptions {
@@ -52,7 +53,7 @@ class CompiledNetwork {
   // other shape or dtype.
   Status Run(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs);
 
-  const std::vector<Shape>& input_shapes() const;   // batch included
+  const std::vector<Shape>& input_shapes() const;  // batch included
   const std::vector<Shape>& output_shapes() const;
 
   // What was built: "avx512_core/f32", the implementation that oneDNN chose per layer, and bytes.

@@ -1,0 +1,319 @@
+#include "engine/compiler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "engine/onednn.h"
+
+namespace infenclave::engine {
+namespace {
+
+CompileFunction FindCompileFunction(const Node& node) {
+  static const auto* table = new std::unordered_map<std::string_view, CompileFunction>{
+      {"Conv", CompileConv},
+      {"MaxPool", CompilePool},
+      {"AveragePool", CompilePool},
+      {"GlobalAveragePool", CompileGlobalPool},
+      {"GlobalMaxPool", CompileGlobalPool},
+      {"ReduceMean", CompileReduceMean},
+      {"Gemm", CompileGemm},
+      {"MatMul", CompileMatMul},
+      {"Softmax", CompileSoftmax},
+      {"LogSoftmax", CompileSoftmax},
+      {"Add", CompileBinary},
+      {"Sub", CompileBinary},
+      {"Mul", CompileBinary},
+      {"Div", CompileBinary},
+      {"Min", CompileBinary},
+      {"Max", CompileBinary},
+      {"Pow", CompileBinary},
+      {"PRelu", CompileBinary},
+      {"Concat", CompileConcat},
+      {"Transpose", CompileTranspose},
+  };
+  const Operator* op = OperatorOf(node);
+  if (op == nullptr) return nullptr;
+  if (op->view) return CompileView;
+  if (op->scalar.f != nullptr) return CompileScalar;
+  auto it = table->find(op->name);
+  return it == table->end() ? nullptr : it->second;
+}
+
+}  // namespace
+
+dnnl::primitive_attr Attributes(const dnnl::post_ops& ops) {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  attributes.set_post_ops(ops);
+  return attributes;
+}
+
+void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops) {
+  using Kind = FusedActivation::Kind;
+  using dnnl::algorithm;
+  auto append = [&](algorithm a, float alpha = 0, float beta = 0) { ops.append_eltwise(1.0f, a, alpha, beta); };
+  switch (activation.kind) {
+    case Kind::kNone:
+      return;
+    case Kind::kRelu:
+      return append(algorithm::eltwise_relu);
+    case Kind::kClip:
+      return append(algorithm::eltwise_clip, activation.alpha, activation.beta);
+    case Kind::kSwish:
+      return append(algorithm::eltwise_swish, 1.0f);
+    case Kind::kSigmoid:
+      return append(algorithm::eltwise_logistic);
+    case Kind::kLeakyRelu:
+      return append(algorithm::eltwise_relu, activation.alpha);
+    case Kind::kHardSwish:
+      return append(algorithm::eltwise_hardswish);
+    case Kind::kElu:
+      return append(algorithm::eltwise_elu, activation.alpha);
+    case Kind::kTanh:
+      return append(algorithm::eltwise_tanh);
+  }
+}
+
+Compiler::Compiler(const Graph& graph, const EngineOptions& options, memory::data_type type)
+    : graph_(graph), options_(options), type_(type), consumers_(Consumers(graph)), is_output_(graph.values.size()) {
+  for (ValueId id : graph.outputs) is_output_[static_cast<size_t>(id)] = true;
+}
+
+StatusOr<Program> Compiler::Compile() {
+  for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+    const Value& value = graph_.value(graph_.inputs[i]);
+    if (value.dtype != DType::kF32) {
+      return Unimplemented("input '", value.name, "' is ", NameOf(value.dtype), ": the engine takes f32 only");
+    }
+    memory::desc desc = PlainDesc(value.shape, memory::data_type::f32);
+    int id = AddBuffer({.region = Region::kInput, .index = static_cast<int>(i), .bytes = desc.get_size()});
+    places_[graph_.inputs[i]].push_back({id, 0, desc});
+    program_.input_shapes.push_back(value.shape);
+  }
+  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+    const Node& node = graph_.nodes[i];
+    std::string where = Concat(node.op, " '", node.name, "'");
+    INFENCLAVE_RETURN_IF_ERROR(CatchOneDnn(where, [&] { return CompileNode(static_cast<int>(i)); }));
+  }
+  INFENCLAVE_RETURN_IF_ERROR(CatchOneDnn("outputs", [&] { return PlaceOutputs(); }));
+  return std::move(program_);
+}
+
+Status Compiler::CompileNode(int index) {
+  if (done_.contains(index)) return OkStatus();
+  const Node& node = graph_.nodes[static_cast<size_t>(index)];
+  CompileFunction compile = FindCompileFunction(node);
+  if (compile == nullptr) {
+    return Unimplemented(node.op, " '", node.name, "': the engine does not compute this operator");
+  }
+  return compile(*this, node, index);
+}
+
+StatusOr<Place> Compiler::In(ValueId id) {
+  if (auto it = places_.find(id); it != places_.end()) return it->second.front();
+  const Value& value = graph_.value(id);
+  if (!graph_.IsConstant(id)) return Internal("'", value.name, "' is read before it is computed");
+  memory::desc desc = PlainDesc(value.shape, memory::data_type::f32);
+  return Weight(id, desc, desc);
+}
+
+StatusOr<Place> Compiler::InAs(ValueId id, const memory::desc& desc) {
+  if (graph_.IsConstant(id)) {
+    return Weight(id, desc, PlainDesc(DimsOf(desc), memory::data_type::f32));
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(Place first, In(id));
+  std::vector<Place>& all = places_[id];
+  for (const Place& place : all) {
+    if (place.desc == desc) return place;
+    bool same_elements = DimsOf(place.desc) == DimsOf(desc) && place.desc.data_type() == desc.data_type();
+    if (same_elements && IsPlain(place.desc) && IsPlain(desc)) return Place{place.buffer, place.offset, desc};
+  }
+  Place copy = NewPlace(desc);
+  Node reorder;
+  reorder.op = "Reorder";
+  reorder.name = graph_.value(id).name;
+  EmitReorder(reorder, first, copy);
+  places_[id].push_back(copy);
+  return copy;
+}
+
+StatusOr<Place> Compiler::InPlain(ValueId id, memory::data_type type) {
+  return InAs(id, PlainDesc(graph_.value(id).shape, type));
+}
+
+Place Compiler::NewPlace(const memory::desc& desc) { return {AddBuffer({.bytes = desc.get_size()}), 0, desc}; }
+
+Status Compiler::Define(const Node& node, Place place, bool activate) {
+  if (activate && node.activation.kind != FusedActivation::Kind::kNone) {
+    dnnl::post_ops ops;
+    AppendActivation(node.activation, ops);
+    float scale, alpha, beta;
+    dnnl::algorithm algorithm;
+    ops.get_params_eltwise(0, scale, algorithm, alpha, beta);
+    dnnl::eltwise_forward::primitive_desc pd({dnnl::prop_kind::forward_inference, algorithm, place.desc, alpha, beta},
+                                             Attributes(), CpuEngine());
+    Emit(node, pd, {{DNNL_ARG_SRC, place}, {DNNL_ARG_DST, place}});
+  }
+  places_[node.outputs[0]].push_back(std::move(place));
+  return OkStatus();
+}
+
+Status Compiler::DefineReshaped(const Node& node, Place place, bool activate) {
+  const Shape& out = graph_.value(node.outputs[0]).shape;
+  if (DimsOf(place.desc) != out) {
+    if (!IsPlain(place.desc)) {
+      Place plain = NewPlace(PlainDesc(DimsOf(place.desc), place.desc.data_type()));
+      EmitReorder(node, place, plain);
+      place = plain;
+    }
+    place.desc = PlainDesc(out, place.desc.data_type());
+  }
+  return Define(node, place, activate);
+}
+
+StatusOr<Place> Compiler::Weight(ValueId id, const memory::desc& desc, const memory::desc& source_desc, float scale) {
+  auto it = graph_.constants.find(id);
+  if (it == graph_.constants.end()) return Unimplemented("'", graph_.value(id).name, "' must be a constant");
+  const Tensor& tensor = it->second;
+  if (tensor.dtype() != DType::kF32) {
+    return Unimplemented("constant '", graph_.value(id).name, "' is ", NameOf(tensor.dtype()), ", expected f32");
+  }
+  INFENCLAVE_CHECK(source_desc.get_size() == tensor.bytes());
+  for (const PendingWeight& weight : program_.weights) {
+    if (weight.source == &tensor && weight.desc == desc && weight.source_desc == source_desc && weight.scale == scale) {
+      return Place{weight.buffer, 0, desc};
+    }
+  }
+  int buffer = AddBuffer({.region = Region::kWeights, .bytes = desc.get_size()});
+  program_.weights.push_back({buffer, desc, &tensor, source_desc, scale});
+  return Place{buffer, 0, desc};
+}
+
+void Compiler::Emit(const Node& node, dnnl::primitive primitive, std::string_view implementation,
+                    std::vector<Argument> arguments, const memory::desc& scratchpad) {
+  if (scratchpad.get_size() > 0) arguments.push_back({DNNL_ARG_SCRATCHPAD, NewPlace(scratchpad)});
+  const int step = static_cast<int>(program_.steps.size());
+  for (const Argument& argument : arguments) Touch(argument.place.buffer, step);
+  program_.steps.push_back({std::move(primitive), nullptr, std::move(arguments)});
+  program_.layers.push_back({node.name, node.op, std::string(implementation)});
+}
+
+void Compiler::EmitKernel(const Node& node, std::string_view name, Kernel kernel, std::vector<Argument> arguments) {
+  Emit(node, dnnl::primitive(), name, std::move(arguments), memory::desc());
+  program_.steps.back().kernel = std::move(kernel);
+}
+
+void Compiler::EmitReorder(const Node& node, const Place& from, const Place& to) {
+  dnnl::reorder::primitive_desc pd(CpuEngine(), from.desc, CpuEngine(), to.desc, Attributes());
+  Emit(node, pd, {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+}
+
+bool Compiler::MayOverwrite(const Place& place, int node, int except) const {
+  const int root = Root(place.buffer);
+  if (buffer(root).region != Region::kArena) return false;
+  for (const auto& [id, value_places] : places_) {
+    bool inside =
+        std::any_of(value_places.begin(), value_places.end(), [&](const Place& p) { return Root(p.buffer) == root; });
+    if (!inside) continue;
+    if (is_output_[static_cast<size_t>(id)]) return false;
+    for (int reader : consumers_[static_cast<size_t>(id)]) {
+      if (reader > node && reader != except && !done_.contains(reader)) return false;
+    }
+  }
+  return true;
+}
+
+std::optional<Residual> Compiler::FindResidual(int index) {
+  const Node& node = graph_.nodes[static_cast<size_t>(index)];
+  const ValueId out = node.outputs[0];
+  const std::vector<int>& readers = consumers_[static_cast<size_t>(out)];
+  if (node.activation.kind != FusedActivation::Kind::kNone || is_output_[static_cast<size_t>(out)] ||
+      readers.size() != 1) {
+    return std::nullopt;
+  }
+  const Node& add = graph_.nodes[static_cast<size_t>(readers[0])];
+  if (add.op != "Add" || !add.domain.empty() || add.inputs[0] == add.inputs[1]) return std::nullopt;
+  const ValueId other = add.inputs[0] == out ? add.inputs[1] : add.inputs[0];
+  auto it = places_.find(other);
+  if (it == places_.end() || graph_.IsConstant(other) || graph_.value(other).shape != graph_.value(out).shape ||
+      it->second.front().desc.data_type() != type_) {
+    return std::nullopt;
+  }
+  const Place& place = it->second.front();
+  // A convolution cannot write over what it reads.
+  for (ValueId input : node.inputs) {
+    auto read = places_.find(input);
+    if (read == places_.end()) continue;
+    for (const Place& p : read->second) {
+      if (Root(p.buffer) == Root(place.buffer)) return std::nullopt;
+    }
+  }
+  if (!MayOverwrite(place, index, readers[0])) return std::nullopt;
+  return Residual{readers[0], place};
+}
+
+Status Compiler::DefineResidual(const Residual& residual) {
+  done_.insert(residual.add_node);
+  return Define(graph_.nodes[static_cast<size_t>(residual.add_node)], residual.other);
+}
+
+void Compiler::Embed(int inner, int outer, size_t offset) {
+  INFENCLAVE_CHECK(!IsEmbedded(inner) && inner != outer);
+  Buffer& b = program_.buffers[static_cast<size_t>(inner)];
+  b.parent = outer;
+  b.parent_offset = offset;
+  if (b.last >= 0) {
+    Touch(outer, b.first);
+    Touch(outer, b.last);
+  }
+}
+
+Status Compiler::PlaceOutputs() {
+  for (size_t i = 0; i < graph_.outputs.size(); ++i) {
+    const ValueId id = graph_.outputs[i];
+    const Value& value = graph_.value(id);
+    if (value.dtype != DType::kF32) {
+      return Unimplemented("output '", value.name, "' is ", NameOf(value.dtype), ": the engine gives f32 only");
+    }
+    memory::desc desc = PlainDesc(value.shape, memory::data_type::f32);
+    INFENCLAVE_ASSIGN_OR_RETURN(Place place, In(id));
+    program_.output_shapes.push_back(value.shape);
+    Buffer& made = program_.buffers[static_cast<size_t>(place.buffer)];
+    // The caller's memory takes the result directly if one step writes it and none reads it.
+    bool direct = made.region == Region::kArena && made.parent < 0 && made.first == made.last && place.offset == 0 &&
+                  made.bytes == desc.get_size() && place.desc.data_type() == memory::data_type::f32 &&
+                  IsPlain(place.desc);
+    if (direct) {
+      made.region = Region::kOutput;
+      made.index = static_cast<int>(i);
+      continue;
+    }
+    Node copy;
+    copy.op = "Output";
+    copy.name = value.name;
+    int id_out = AddBuffer({.region = Region::kOutput, .index = static_cast<int>(i), .bytes = desc.get_size()});
+    EmitReorder(copy, place, {id_out, 0, desc});
+  }
+  return OkStatus();
+}
+
+int Compiler::Root(int id) const {
+  while (buffer(id).parent >= 0) id = buffer(id).parent;
+  return id;
+}
+
+int Compiler::AddBuffer(Buffer buffer) {
+  program_.buffers.push_back(buffer);
+  return static_cast<int>(program_.buffers.size()) - 1;
+}
+
+void Compiler::Touch(int id, int step) {
+  for (; id >= 0; id = buffer(id).parent) {
+    Buffer& b = program_.buffers[static_cast<size_t>(id)];
+    b.first = std::min(b.first, step);
+    b.last = std::max(b.last, step);
+  }
+}
+
+}  // namespace infenclave::engine

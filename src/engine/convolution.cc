@@ -1,0 +1,114 @@
+// Conv: the weights packed once, the activation and a residual sum done on the way out.
+#include <optional>
+#include <string_view>
+
+#include "engine/compiler.h"
+#include "engine/onednn.h"
+
+namespace infenclave::engine {
+namespace {
+
+using ConvPd = dnnl::convolution_forward::primitive_desc;
+
+struct ConvShape {
+  memory::dims src, weights, bias, dst, strides, dilations, pads_begin, pads_end;
+};
+
+StatusOr<ConvShape> ShapeOf(const NodeView& view) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Window window, WindowOf(view));
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t groups, IntAttribute(view.node, "group", 1));
+  ConvShape s{.src = view.shape(0),
+              .weights = view.shape(1),
+              .dst = view.out().shape,
+              .strides = window.strides,
+              .pads_begin = window.pads_begin,
+              .pads_end = window.pads_end};
+  for (int64_t d : window.dilations) s.dilations.push_back(d - 1);
+  if (groups > 1) {
+    s.weights[0] /= groups;
+    s.weights.insert(s.weights.begin(), groups);
+  }
+  if (view.Has(2)) s.bias = view.shape(2);
+  return s;
+}
+
+// What oneDNN would run, or nothing if it has no implementation or only its plain reference.
+struct Chosen {
+  ConvPd pd;
+  dnnl::primitive primitive;
+};
+
+std::optional<Chosen> Choose(const ConvShape& s, memory::data_type type, const memory::desc& dst,
+                             const dnnl::post_ops& ops, bool allow_reference) {
+  using dnnl::algorithm, dnnl::prop_kind;
+  const memory::desc src(s.src, type, memory::format_tag::any), weights(s.weights, type, memory::format_tag::any);
+  std::optional<dnnl::convolution_forward::desc> desc;
+  if (s.bias.empty()) {
+    desc.emplace(prop_kind::forward_inference, algorithm::convolution_direct, src, weights, dst, s.strides, s.dilations,
+                 s.pads_begin, s.pads_end);
+  } else {
+    const memory::desc bias(s.bias, memory::data_type::f32, memory::format_tag::x);
+    desc.emplace(prop_kind::forward_inference, algorithm::convolution_direct, src, weights, bias, dst, s.strides,
+                 s.dilations, s.pads_begin, s.pads_end);
+  }
+  ConvPd pd(*desc, Attributes(ops), CpuEngine(), /*allow_empty=*/true);
+  if (!pd) return std::nullopt;
+  do {
+    if (!allow_reference && std::string_view(pd.impl_info_str()).starts_with("ref")) continue;
+    try {
+      // Some of oneDNN's implementations accept a shape and then cannot generate code for it.
+      return Chosen{pd, dnnl::primitive(pd.get())};
+    } catch (const dnnl::error& e) {
+      if (e.status == dnnl_out_of_memory) throw;
+    }
+  } while (pd.next_impl());
+  return std::nullopt;
+}
+
+Status EmitConv(Compiler& c, const Node& node, const ConvShape& s, const Chosen& chosen, const Place& dst) {
+  const ConvPd& pd = chosen.pd;
+  INFENCLAVE_ASSIGN_OR_RETURN(Place src, c.InAs(node.inputs[0], pd.src_desc()));
+  INFENCLAVE_ASSIGN_OR_RETURN(
+      Place weights, c.Weight(node.inputs[1], pd.weights_desc(), PlainDesc(s.weights, memory::data_type::f32)));
+  std::vector<Argument> arguments = {{DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, dst}};
+  if (!s.bias.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(Place bias, c.In(node.inputs[2]));
+    arguments.push_back({DNNL_ARG_BIAS, bias});
+  }
+  c.Emit(node, chosen.primitive, pd.impl_info_str(), std::move(arguments), pd.scratchpad_desc());
+  return OkStatus();
+}
+
+// conv + other in place of `other`. False if oneDNN has no fast way to do it.
+StatusOr<bool> TryResidual(Compiler& c, const Node& node, const ConvShape& s, const Residual& residual) {
+  dnnl::post_ops ops;
+  ops.append_sum(1.0f);
+  AppendActivation(c.graph().nodes[static_cast<size_t>(residual.add_node)].activation, ops);
+  std::optional<Chosen> chosen = Choose(s, c.type(), residual.other.desc, ops, /*allow_reference=*/false);
+  if (!chosen) return false;
+  INFENCLAVE_RETURN_IF_ERROR(EmitConv(c, node, s, *chosen, residual.other));
+  INFENCLAVE_RETURN_IF_ERROR(c.DefineResidual(residual));
+  return true;
+}
+
+}  // namespace
+
+Status CompileConv(Compiler& c, const Node& node, int index) {
+  INFENCLAVE_ASSIGN_OR_RETURN(ConvShape s, ShapeOf(c.view(node)));
+  if (std::optional<Residual> residual = c.FindResidual(index)) {
+    INFENCLAVE_ASSIGN_OR_RETURN(bool fused, TryResidual(c, node, s, *residual));
+    if (fused) return OkStatus();
+  }
+  dnnl::post_ops ops;
+  AppendActivation(node.activation, ops);
+  const memory::desc any(s.dst, c.type(), memory::format_tag::any);
+  std::optional<Chosen> chosen = Choose(s, c.type(), any, ops, /*allow_reference=*/false);
+  const bool activate = !chosen;  // then apart
+  if (!chosen) chosen = Choose(s, c.type(), any, {}, /*allow_reference=*/true);
+  if (!chosen) return Unimplemented(node.op, " '", node.name, "': oneDNN has no implementation of this shape");
+  Place dst = c.NewPlace(chosen->pd.dst_desc());
+  INFENCLAVE_RETURN_IF_ERROR(EmitConv(c, node, s, *chosen, dst));
+  return c.Define(node, dst, activate);
+}
+
+}  // namespace infenclave::engine

@@ -1,0 +1,228 @@
+// Convolutions against the definition (ONNX Conv), written as a plain loop in double.
+#include "tests/engine/one_node.h"
+
+namespace infenclave {
+namespace {
+
+using testing::CompileAndRun;
+using testing::Count;
+using testing::ExpectNear;
+using testing::GraphBuilder;
+using testing::Random;
+using Kind = FusedActivation::Kind;
+
+struct ConvCase {
+  const char* name;
+  int64_t batch, in, out, groups, height, width, kernel_h, kernel_w;
+  std::vector<int64_t> strides = {1, 1}, pads = {0, 0, 0, 0}, dilations = {1, 1};
+  bool bias = true;
+  FusedActivation activation = {};
+};
+
+float Activate(const FusedActivation& a, double x) {
+  switch (a.kind) {
+    case Kind::kNone:
+      return static_cast<float>(x);
+    case Kind::kRelu:
+      return static_cast<float>(std::max(x, 0.0));
+    case Kind::kClip:
+      return static_cast<float>(std::min<double>(std::max<double>(x, a.alpha), a.beta));
+    case Kind::kSwish:
+      return static_cast<float>(x / (1 + std::exp(-x)));
+    case Kind::kSigmoid:
+      return static_cast<float>(1 / (1 + std::exp(-x)));
+    case Kind::kLeakyRelu:
+      return static_cast<float>(x < 0 ? a.alpha * x : x);
+    case Kind::kHardSwish:
+      return static_cast<float>(x * std::min(std::max(x / 6 + 0.5, 0.0), 1.0));
+    case Kind::kElu:
+      return static_cast<float>(x < 0 ? a.alpha * std::expm1(x) : x);
+    case Kind::kTanh:
+      return static_cast<float>(std::tanh(x));
+  }
+  return 0;
+}
+
+struct ConvResult {
+  Shape shape;
+  std::vector<float> values;
+};
+
+ConvResult NaiveConv(const ConvCase& c, const std::vector<float>& x, const std::vector<float>& w,
+                     const std::vector<float>& b) {
+  auto extent = [&](int64_t in, int64_t kernel, size_t i) {
+    return (in + c.pads[i] + c.pads[i + 2] - ((kernel - 1) * c.dilations[i] + 1)) / c.strides[i] + 1;
+  };
+  const int64_t oh = extent(c.height, c.kernel_h, 0), ow = extent(c.width, c.kernel_w, 1);
+  const int64_t in_per_group = c.in / c.groups, out_per_group = c.out / c.groups;
+  ConvResult r{{c.batch, c.out, oh, ow}, {}};
+  for (int64_t n = 0; n < c.batch; ++n)
+    for (int64_t o = 0; o < c.out; ++o)
+      for (int64_t y = 0; y < oh; ++y)
+        for (int64_t z = 0; z < ow; ++z) {
+          double sum = b.empty() ? 0 : b[static_cast<size_t>(o)];
+          for (int64_t i = 0; i < in_per_group; ++i)
+            for (int64_t ky = 0; ky < c.kernel_h; ++ky)
+              for (int64_t kx = 0; kx < c.kernel_w; ++kx) {
+                const int64_t iy = y * c.strides[0] - c.pads[0] + ky * c.dilations[0];
+                const int64_t ix = z * c.strides[1] - c.pads[1] + kx * c.dilations[1];
+                if (iy < 0 || iy >= c.height || ix < 0 || ix >= c.width) continue;
+                const int64_t channel = o / out_per_group * in_per_group + i;
+                sum +=
+                    static_cast<double>(x[static_cast<size_t>(((n * c.in + channel) * c.height + iy) * c.width + ix)]) *
+                    w[static_cast<size_t>(((o * in_per_group + i) * c.kernel_h + ky) * c.kernel_w + kx)];
+              }
+          r.values.push_back(Activate(c.activation, sum));
+        }
+  return r;
+}
+
+const ConvCase kConvCases[] = {
+    {"1x1", 1, 16, 24, 1, 14, 14, 1, 1},
+    {"1x1 odd channels", 3, 13, 7, 1, 5, 9, 1, 1, {1, 1}, {0, 0, 0, 0}, {1, 1}, true, {Kind::kRelu}},
+    {"1x1 stride 2", 1, 32, 48, 1, 13, 13, 1, 1, {2, 2}},
+    {"stem, TensorFlow's SAME", 1, 3, 32, 1, 28, 28, 3, 3, {2, 2}, {0, 0, 1, 1}, {1, 1}, true, {Kind::kClip, 0, 6}},
+    {"stem on an odd size", 3, 3, 32, 1, 29, 31, 3, 3, {2, 2}, {1, 1, 1, 1}},
+    {"stem without padding", 1, 3, 64, 1, 27, 27, 3, 3, {2, 2}, {0, 0, 0, 0}, {1, 1}, true, {Kind::kRelu}},
+    {"stem 7x7", 1, 3, 64, 1, 32, 32, 7, 7, {2, 2}, {3, 3, 3, 3}, {1, 1}, true, {Kind::kRelu}},
+    {"one channel", 1, 1, 8, 1, 28, 28, 5, 5, {1, 1}, {2, 2, 2, 2}},
+    {"3x3", 1, 16, 64, 1, 13, 13, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kRelu}},
+    {"3x3 batch", 3, 64, 64, 1, 14, 14, 3, 3, {1, 1}, {1, 1, 1, 1}},
+    {"3x3 wide", 1, 128, 128, 1, 28, 28, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kRelu}},
+    {"3x3 odd", 3, 5, 19, 1, 11, 7, 3, 3, {2, 1}, {1, 0, 0, 1}, {1, 1}, false},
+    {"dilated", 1, 16, 16, 1, 17, 15, 3, 3, {1, 1}, {2, 3, 2, 3}, {2, 3}},
+    {"dilated and strided", 3, 6, 10, 1, 17, 15, 3, 2, {2, 2}, {2, 1, 2, 2}, {2, 2}},
+    {"depthwise", 1, 32, 32, 32, 28, 28, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kClip, 0, 6}},
+    {"depthwise stride 2", 1, 96, 96, 96, 28, 28, 3, 3, {2, 2}, {0, 0, 1, 1}, {1, 1}, true, {Kind::kClip, 0, 6}},
+    {"depthwise 5x5 stride 2", 3, 24, 24, 24, 15, 17, 5, 5, {2, 2}, {1, 1, 2, 2}, {1, 1}, true, {Kind::kSwish}},
+    {"depthwise, 20 channels", 1, 20, 20, 20, 9, 10, 5, 5, {1, 1}, {2, 2, 2, 2}, {1, 1}, false},
+    {"depthwise dilated", 1, 16, 16, 16, 9, 10, 3, 3, {1, 1}, {2, 2, 2, 2}, {2, 2}},
+    {"depthwise, two outputs a channel", 1, 8, 16, 8, 9, 10, 3, 3, {1, 1}, {1, 1, 1, 1}},
+    {"grouped", 3, 12, 18, 3, 9, 9, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kLeakyRelu, 0.1f}},
+    {"grouped by 32", 1, 64, 64, 2, 9, 9, 3, 3, {1, 1}, {1, 1, 1, 1}},
+    {"grouped 1x1", 1, 24, 48, 3, 7, 7, 1, 1, {1, 1}, {0, 0, 0, 0}, {1, 1}, true, {Kind::kSigmoid}},
+    {"kernel as large as the input", 1, 16, 10, 1, 5, 5, 5, 5},
+    {"1x1 on a vector", 3, 40, 10, 1, 1, 1, 1, 1, {1, 1}, {0, 0, 0, 0}, {1, 1}, true, {Kind::kHardSwish}},
+    {"padding wider than the kernel", 1, 4, 4, 1, 5, 5, 1, 1, {1, 1}, {2, 2, 2, 2}, {1, 1}, true, {Kind::kElu, 0.5f}},
+    {"1x7", 1, 32, 32, 1, 17, 17, 1, 7, {1, 1}, {0, 3, 0, 3}, {1, 1}, true, {Kind::kTanh}},
+    {"7x1", 3, 16, 24, 1, 17, 17, 7, 1, {1, 1}, {3, 0, 3, 0}},
+};
+
+Graph ConvGraph(const ConvCase& c, const std::vector<float>& w, const std::vector<float>& b) {
+  GraphBuilder g;
+  std::vector<ValueId> inputs = {g.Input({1, c.in, c.height, c.width}),
+                                 g.Constant({c.out, c.in / c.groups, c.kernel_h, c.kernel_w}, w)};
+  if (!b.empty()) inputs.push_back(g.Constant({c.out}, b));
+  ValueId y = g.Add("Conv", inputs,
+                    {{"group", c.groups},
+                     {"kernel_shape", std::vector<int64_t>{c.kernel_h, c.kernel_w}},
+                     {"strides", c.strides},
+                     {"pads", c.pads},
+                     {"dilations", c.dilations}},
+                    c.activation);
+  return g.Build({y});
+}
+
+void CheckConv(const ConvCase& c, const EngineOptions& base, double tolerance) {
+  std::vector<float> x = Random(Count({c.batch, c.in, c.height, c.width}), 1);
+  const float range = 2 / std::sqrt(static_cast<float>(c.in / c.groups * c.kernel_h * c.kernel_w));
+  std::vector<float> w = Random(Count({c.out, c.in / c.groups, c.kernel_h, c.kernel_w}), 2, -range, range);
+  std::vector<float> b = c.bias ? Random(static_cast<size_t>(c.out), 3) : std::vector<float>();
+  EngineOptions options = base;
+  options.batch = static_cast<int>(c.batch);
+  StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(ConvGraph(c, w, b), options);
+  ASSERT_TRUE(network.ok()) << c.name << ": " << network.status();
+  ConvResult expected = NaiveConv(c, x, w, b);
+  ASSERT_EQ(network->output_shapes()[0], expected.shape) << c.name;
+  // Twice: nothing may be left over from the run before.
+  for (int i = 0; i < 2; ++i) {
+    ExpectNear(testing::RunNetwork(*network, {x})[0], expected.values, tolerance, c.name);
+  }
+}
+
+TEST(Convolution, AgreesWithItsDefinition) {
+  for (const ConvCase& c : kConvCases) CheckConv(c, {}, 2e-6);
+}
+
+TEST(Convolution, AgreesWithItsDefinitionOnTwoThreads) {
+  for (const ConvCase& c : kConvCases) CheckConv(c, {.threads = 2}, 2e-6);
+}
+
+// bf16 has 8 bits of significand; sums are in f32.
+TEST(Convolution, AgreesWithItsDefinitionInBf16) {
+  for (const ConvCase& c : kConvCases) CheckConv(c, {.precision = Precision::kBf16}, 1.5e-2);
+}
+
+// y = relu(act(conv(f(x)) + x)): fused in place of x if nobody reads x later and f is not the identity.
+struct ResidualCase {
+  bool through_another, x_is_read_later;
+  FusedActivation activation;
+};
+
+void CheckResidual(const ResidualCase& r, Precision precision, double tolerance) {
+  const ConvCase c{"residual", 1, 24, 24, 1, 14, 14, 1, 1};
+  std::vector<float> x = Random(Count({1, 24, 14, 14}), 4), w[3];
+  GraphBuilder g;
+  ValueId weights[3];
+  for (size_t i = 0; i < 3; ++i) {
+    w[i] = Random(24 * 24, static_cast<uint32_t>(5 + i), -0.3f, 0.3f);
+    weights[i] = g.Constant({24, 24, 1, 1}, w[i]);
+  }
+  ValueId stem = g.Add("Conv", {g.Input({1, 24, 14, 14}), weights[0]});
+  ValueId inner = r.through_another ? g.Add("Conv", {stem, weights[1]}, {}, {Kind::kRelu}) : stem;
+  ValueId sum = g.Add("Add", {stem, g.Add("Conv", {inner, weights[2]})}, {}, r.activation);
+  std::vector<ValueId> outputs = {g.Add("Relu", {sum})};
+  if (r.x_is_read_later) outputs.push_back(g.Add("Sigmoid", {stem}));
+  StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(g.Build(outputs), {.precision = precision});
+  ASSERT_TRUE(network.ok()) << network.status();
+  bool add = false;
+  for (const CompiledNetwork::Layer& layer : network->layers()) add |= layer.op == "Add";
+  EXPECT_EQ(add, r.x_is_read_later || !r.through_another);
+
+  ConvCase relu = c;
+  relu.activation = {Kind::kRelu};
+  std::vector<float> s = NaiveConv(c, x, w[0], {}).values, sigmoid;
+  std::vector<float> t = NaiveConv(c, r.through_another ? NaiveConv(relu, s, w[1], {}).values : s, w[2], {}).values;
+  for (size_t i = 0; i < s.size(); ++i) {
+    t[i] = std::max(0.0f, Activate(r.activation, t[i] + s[i]));
+    sigmoid.push_back(Activate({Kind::kSigmoid}, s[i]));
+  }
+  auto out = testing::RunNetwork(*network, {x});
+  ExpectNear(out[0], t, tolerance, "sum");
+  if (r.x_is_read_later) ExpectNear(out[1], sigmoid, tolerance, "sigmoid");
+}
+
+TEST(Convolution, AddsItsResidualOnTheWayOut) {
+  for (bool through_another : {false, true}) {
+    for (bool later : {false, true}) {
+      for (FusedActivation a : {FusedActivation{}, FusedActivation{Kind::kRelu}, FusedActivation{Kind::kClip, -1, 1}}) {
+        CheckResidual({through_another, later, a}, Precision::kF32, 2e-6);
+        CheckResidual({through_another, later, a}, Precision::kBf16, 2e-2);
+      }
+    }
+  }
+}
+
+// Both operands of the sum are convolutions, as in ResNet's first block of a stage.
+TEST(Convolution, AddsTwoBranches) {
+  const ConvCase c{"branch", 1, 16, 32, 1, 8, 8, 1, 1};
+  std::vector<float> x = Random(Count({1, 16, 8, 8}), 7), w0 = Random(32 * 16, 8), w1 = Random(32 * 16, 9);
+  GraphBuilder g;
+  ValueId in = g.Input({1, 16, 8, 8});
+  ValueId a = g.Add("Conv", {in, g.Constant({32, 16, 1, 1}, w0)});
+  ValueId b = g.Add("Conv", {in, g.Constant({32, 16, 1, 1}, w1)});
+  ValueId sum = g.Add("Add", {a, b}, {}, {Kind::kRelu});
+  std::vector<float> expected = NaiveConv(c, x, w0, {}).values, other = NaiveConv(c, x, w1, {}).values;
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] = std::max(0.0f, expected[i] + other[i]);
+  ExpectNear(CompileAndRun(g.Build({sum}), {x})[0], expected, 2e-6, "sum");
+}
+
+TEST(Convolution, WeightsMustBeConstant) {
+  GraphBuilder g;
+  ValueId y = g.Add("Conv", {g.Input({1, 4, 8, 8}), g.Input({4, 4, 1, 1})});
+  StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(g.Build({y}), {});
+  EXPECT_EQ(network.status().code(), StatusCode::kUnimplemented) << network.status();
+}
+
+}  // namespace
+}  // namespace infenclave
