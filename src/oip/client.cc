@@ -3,6 +3,9 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <algorithm>
+#include <climits>
+
 #include "oip/status.h"
 
 namespace infenclave {
@@ -48,8 +51,9 @@ StatusOr<std::vector<OipEndpoint>> ParseEndpoints(std::string_view list) {
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target, size_t max_message_bytes) {
   QuietGrpc();
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(static_cast<int>(max_message_bytes));
-  arguments.SetMaxSendMessageSize(static_cast<int>(max_message_bytes));
+  const int limit = static_cast<int>(std::min<size_t>(max_message_bytes, INT_MAX));
+  arguments.SetMaxReceiveMessageSize(limit);
+  arguments.SetMaxSendMessageSize(limit);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
 }

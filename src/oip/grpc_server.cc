@@ -5,7 +5,9 @@
 #include <netdb.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 
 #include "base/file.h"
 #include "oip/status.h"
@@ -61,8 +63,9 @@ StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& liste
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   // Without this a second server would share the port, and each get some of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(max_message_bytes));
-  builder.SetMaxSendMessageSize(static_cast<int>(max_message_bytes));
+  const int limit = static_cast<int>(std::min<size_t>(max_message_bytes, INT_MAX));
+  builder.SetMaxReceiveMessageSize(limit);
+  builder.SetMaxSendMessageSize(limit);
   for (grpc::Service* service : services) builder.RegisterService(service);
   std::unique_ptr<GrpcServer> server(new GrpcServer);
   server->server_ = builder.BuildAndStart();

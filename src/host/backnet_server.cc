@@ -1,0 +1,79 @@
+#include "host/backnet_server.h"
+
+#include "oip/infer.h"
+#include "protocol/calls.h"
+
+namespace infenclave {
+namespace {
+
+constexpr char kInput[] = "ir", kOutput[] = "scores";
+constexpr size_t kSlackBytes = 64 << 10;
+
+}  // namespace
+
+StatusOr<std::unique_ptr<BackNetModel>> BackNetModel::Start(const Manifest& manifest, const BackNetFactory& backnet,
+                                                            int workers) {
+  std::unique_ptr<BackNetModel> model(new BackNetModel);
+  model->shape_ = {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape};
+  model->info_ = {manifest.model_name,
+                  Concat(manifest.model_version),
+                  "infenclave_backnet",
+                  {{kInput, "FP32", WithBatch(-1, manifest.ir_shape)}},
+                  {{kOutput, "FP32", WithBatch(-1, manifest.backnet_output_shape)}},
+                  {}};
+  RequestQueue::Options queue;
+  queue.workers = workers;
+  INFENCLAVE_ASSIGN_OR_RETURN(model->pool_,
+                              WorkerPool::Start(queue, backnet, [model = model.get()](auto& batch, int, BackNet& net) {
+                                for (InferCall* call : batch) call->Finish(model->Serve(call, net));
+                              }));
+  return model;
+}
+
+size_t BackNetModel::max_message_bytes() const {
+  return kMaxBatch * std::max(shape_.ir_bytes(), shape_.output_floats() * sizeof(float)) + kSlackBytes;
+}
+
+void BackNetModel::Infer(InferCall* call) {
+  Status status = Check(call->request());
+  if (status.ok()) status = pool_->queue().Push(call);
+  if (!status.ok()) call->Finish(status);
+}
+
+Status BackNetModel::Check(const inference::ModelInferRequest& request) const {
+  for (const auto& output : request.outputs()) {
+    if (output.name() != kOutput) {
+      return InvalidArgument("no output '", output.name(), "': the model's output is '", kOutput, "'");
+    }
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(F32Data ir, ReadF32Input(request, kInput));
+  const int64_t batch = ir.shape.empty() ? 0 : ir.shape[0];
+  if (batch < 1 || batch > static_cast<int64_t>(kMaxBatch) || ir.shape != WithBatch(batch, shape_.ir)) {
+    return InvalidArgument("input '", kInput, "' has shape ", ToString(ir.shape), ", expected ",
+                           ToString(WithBatch(-1, shape_.ir)), " with a batch of 1 to ", kMaxBatch);
+  }
+  return OkStatus();
+}
+
+Status BackNetModel::Serve(InferCall* call, BackNet& backnet) const {
+  INFENCLAVE_ASSIGN_OR_RETURN(F32Data ir, ReadF32Input(call->request(), kInput));
+  const int64_t batch = ir.shape[0];
+  std::vector<float> scores(static_cast<size_t>(batch) * shape_.output_floats());
+  INFENCLAVE_RETURN_IF_ERROR(backnet.Run(ir.data, batch, scores, call->deadline()));
+  AddF32Output(call->response(), kOutput, WithBatch(batch, shape_.output),
+               {reinterpret_cast<const uint8_t*>(scores.data()), scores.size() * sizeof(float)},
+               FormOf(call->request()));
+  return OkStatus();
+}
+
+StatusOr<std::unique_ptr<BackNetServer>> BackNetServer::Start(const Manifest& manifest, const BackNetFactory& backnet,
+                                                              int workers, const std::string& listen) {
+  std::unique_ptr<BackNetServer> server(new BackNetServer);
+  INFENCLAVE_ASSIGN_OR_RETURN(server->model_, BackNetModel::Start(manifest, backnet, workers));
+  server->service_ = std::make_unique<OipService>("infenclave backnet", server->model_.get());
+  INFENCLAVE_ASSIGN_OR_RETURN(server->server_,
+                              GrpcServer::Start(listen, {server->service_.get()}, server->model_->max_message_bytes()));
+  return server;
+}
+
+}  // namespace infenclave

@@ -1,0 +1,53 @@
+// What `infenclave backnet` runs: a BackNet on its own, an Open Inference Protocol server like any other.
+#ifndef INFENCLAVE_HOST_BACKNET_SERVER_H_
+#define INFENCLAVE_HOST_BACKNET_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/worker_pool.h"
+#include "oip/grpc_server.h"
+#include "oip/service.h"
+#include "protocol/manifest.h"
+
+namespace infenclave {
+
+// Input "ir" FP32 [n, ir…], output "scores" FP32 [n, output…], n up to kMaxBatch.
+class BackNetModel final : public OipModel {
+ public:
+  static StatusOr<std::unique_ptr<BackNetModel>> Start(const Manifest& manifest, const BackNetFactory& backnet,
+                                                       int workers);
+  const ModelInfo& info() const override { return info_; }
+  bool ready() const override { return true; }
+  void Infer(InferCall* call) override;
+  size_t max_message_bytes() const;
+
+ private:
+  BackNetModel() = default;
+  Status Check(const inference::ModelInferRequest& request) const;
+  Status Serve(InferCall* call, BackNet& backnet) const;
+
+  BackNetShape shape_;
+  ModelInfo info_;
+  std::unique_ptr<WorkerPool> pool_;
+};
+
+class BackNetServer {
+ public:
+  // `backnet` must take f32, whatever the manifest says of the enclave's side.
+  static StatusOr<std::unique_ptr<BackNetServer>> Start(const Manifest& manifest, const BackNetFactory& backnet,
+                                                        int workers, const std::string& listen);
+  const std::string& address() const { return server_->address(); }
+  void Shutdown(std::chrono::milliseconds drain) { server_->Shutdown(drain); }
+
+ private:
+  BackNetServer() = default;
+  std::unique_ptr<BackNetModel> model_;
+  std::unique_ptr<OipService> service_;
+  std::unique_ptr<GrpcServer> server_;
+};
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_HOST_BACKNET_SERVER_H_

@@ -1,0 +1,70 @@
+// The served model: sealed requests in, sealed answers out, by way of the enclave and the BackNet.
+//
+// A batch is Begin (enclave), BackNet, Finish (enclave), by one worker on one lane of the enclave. While a worker waits
+// for the enclave its core computes there, so as many workers as cores keep all of them busy.
+//
+// The host holds no secret: what it reads of a request is the key id that chooses the key.
+#ifndef INFENCLAVE_HOST_CONFIDENTIAL_MODEL_H_
+#define INFENCLAVE_HOST_CONFIDENTIAL_MODEL_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/enclave_link.h"
+#include "host/worker_pool.h"
+#include "oip/service.h"
+#include "protocol/calls.h"
+#include "protocol/manifest.h"
+
+namespace infenclave {
+
+class ConfidentialModel final : public OipModel {
+ public:
+  struct Options {
+    int max_batch = 1;
+    size_t max_queue = 256;
+  };
+  // One worker per lane of the link, which must outlive the model. Asks the enclave for evidence: FAILED_PRECONDITION
+  // if it holds another bundle than `manifest_bytes`.
+  static StatusOr<std::unique_ptr<ConfidentialModel>> Start(EnclaveLink* link, ByteSpan manifest_bytes,
+                                                            const BackNetFactory& backnet, const Options& options);
+
+  const ModelInfo& info() const override { return info_; }
+  // Provisioned, and the enclave lives.
+  bool ready() const override;
+  void Infer(InferCall* call) override;
+
+  TeeKind tee() const { return tee_; }
+  const Manifest& manifest() const { return manifest_; }
+
+  // The enclave's own calls; `done` is called once, perhaps before this returns, perhaps on a worker.
+  void GetEvidence(const std::optional<Nonce>& nonce, std::function<void(StatusOr<GetEvidenceReply>)> done);
+  void Provision(Bytes provision_call, std::function<void(Status)> done);
+
+ private:
+  ConfidentialModel(EnclaveLink* link, Manifest manifest) : link_(link), manifest_(std::move(manifest)) {}
+  void FillInfo();
+  StatusOr<ByteSpan> CallEnclave(ByteSpan call, int lane);
+  StatusOr<GetEvidenceReply> AskEvidence(const std::optional<Nonce>& nonce, int lane);
+  void Serve(std::vector<InferCall*>& batch, int lane, BackNet& backnet);
+  // Finishes what Begin refused; what remains in `batch` is accepted, with its ids.
+  Status BeginBatch(std::vector<InferCall*>& batch, int lane, std::vector<RequestId>& ids,
+                    std::vector<InferCall*>& unknown_key, ByteSpan& ir);
+  Status FinishBatch(std::vector<InferCall*>& batch, const std::vector<RequestId>& ids, ByteSpan output, int lane);
+  void RefuseUnknownKey(std::vector<InferCall*>& calls, int lane);
+
+  EnclaveLink* const link_;
+  const Manifest manifest_;
+  ModelInfo info_;
+  TeeKind tee_ = TeeKind::kSimulated;
+  BackNetShape shape_;
+  std::atomic<bool> provisioned_{false};
+  std::unique_ptr<WorkerPool> pool_;  // last: its threads use the rest
+};
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_HOST_CONFIDENTIAL_MODEL_H_

@@ -1,0 +1,26 @@
+// infenclave.v1.Enclave over gRPC: passes the enclave's own calls on.
+#ifndef INFENCLAVE_HOST_ENCLAVE_SERVICE_H_
+#define INFENCLAVE_HOST_ENCLAVE_SERVICE_H_
+
+#include "host/confidential_model.h"
+#include "oip/enclave.grpc.pb.h"
+
+namespace infenclave {
+
+class EnclaveService final : public v1::Enclave::CallbackService {
+ public:
+  // The model must outlive the service.
+  explicit EnclaveService(ConfidentialModel* model) : model_(model) {}
+
+  grpc::ServerUnaryReactor* GetEvidence(grpc::CallbackServerContext*, const v1::GetEvidenceRequest*,
+                                        v1::GetEvidenceResponse*) override;
+  grpc::ServerUnaryReactor* Provision(grpc::CallbackServerContext*, const v1::ProvisionRequest*,
+                                      v1::ProvisionResponse*) override;
+
+ private:
+  ConfidentialModel* const model_;
+};
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_HOST_ENCLAVE_SERVICE_H_

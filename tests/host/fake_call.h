@@ -1,0 +1,57 @@
+// An InferCall without gRPC: a test makes one, hands it to the host's code, and looks at how it was finished.
+#ifndef INFENCLAVE_TESTS_HOST_FAKE_CALL_H_
+#define INFENCLAVE_TESTS_HOST_FAKE_CALL_H_
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "oip/service.h"
+
+namespace infenclave {
+
+class FakeCall final : public InferCall {
+ public:
+  const inference::ModelInferRequest& request() const override { return request_; }
+  inference::ModelInferResponse& response() override { return response_; }
+  std::chrono::system_clock::time_point deadline() const override { return deadline_; }
+  bool cancelled() const override { return cancelled_; }
+  void AddTrailer(const std::string& key, const std::string& value) override { trailers_[key] = value; }
+  void Finish(const Status& status) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_FALSE(result_.has_value()) << "finished twice: " << *result_ << ", then " << status;
+    result_ = status;
+    finished_.notify_all();
+  }
+
+  // Waits.
+  Status Result() {
+    std::unique_lock lock(mutex_);
+    finished_.wait(lock, [this] { return result_.has_value(); });
+    return *result_;
+  }
+  bool done() {
+    const std::lock_guard lock(mutex_);
+    return result_.has_value();
+  }
+
+  inference::ModelInferRequest request_;
+  inference::ModelInferResponse response_;
+  std::chrono::system_clock::time_point deadline_ = std::chrono::system_clock::time_point::max();
+  std::atomic<bool> cancelled_ = false;
+  std::map<std::string, std::string> trailers_;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable finished_;
+  std::optional<Status> result_;
+};
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_TESTS_HOST_FAKE_CALL_H_

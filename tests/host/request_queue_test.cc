@@ -1,0 +1,110 @@
+#include "host/request_queue.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+
+#include "tests/host/fake_call.h"
+
+namespace infenclave {
+namespace {
+
+using testing::ElementsAre;
+
+TEST(RequestQueue, RefusesWhatIsOverItsBound) {
+  RequestQueue queue({.max_calls = 2, .max_controls = 1});
+  std::array<FakeCall, 3> calls;
+  EXPECT_TRUE(queue.Push(&calls[0]).ok());
+  EXPECT_TRUE(queue.Push(&calls[1]).ok());
+  EXPECT_EQ(queue.Push(&calls[2]).code(), StatusCode::kResourceExhausted);
+  EXPECT_FALSE(calls[2].done());
+  EXPECT_TRUE(queue.PushControl([](int) {}).ok());
+  EXPECT_EQ(queue.PushControl([](int) {}).code(), StatusCode::kResourceExhausted);
+  (void)queue.Take();  // the control
+  (void)queue.Take();
+  EXPECT_TRUE(queue.Push(&calls[2]).ok()) << "a place is free again";
+}
+
+TEST(RequestQueue, KeepsTheOrder) {
+  RequestQueue queue({.max_batch = 2});
+  std::array<FakeCall, 3> calls;
+  for (FakeCall& call : calls) ASSERT_TRUE(queue.Push(&call).ok());
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[0], &calls[1]));
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[2]));
+}
+
+TEST(RequestQueue, AFewRequestsSpreadOverTheWorkers) {
+  RequestQueue queue({.workers = 4, .max_batch = 8});
+  std::array<FakeCall, 6> calls;
+  for (FakeCall& call : calls) ASSERT_TRUE(queue.Push(&call).ok());
+  std::vector<size_t> sizes;
+  for (int i = 0; i < 4; ++i) sizes.push_back(queue.Take()->batch.size());
+  EXPECT_THAT(sizes, ElementsAre(2, 1, 1, 1));
+}
+
+TEST(RequestQueue, ACrowdIsBatchedUpToTheBound) {
+  RequestQueue queue({.workers = 2, .max_batch = 4});
+  std::array<FakeCall, 20> calls;
+  for (FakeCall& call : calls) ASSERT_TRUE(queue.Push(&call).ok());
+  EXPECT_EQ(queue.Take()->batch.size(), 4u);
+}
+
+TEST(RequestQueue, FinishesWhatNobodyWaitsForAnyMore) {
+  RequestQueue queue({.max_batch = 4});
+  std::array<FakeCall, 3> calls;
+  calls[0].deadline_ = std::chrono::system_clock::now() - std::chrono::milliseconds(1);
+  calls[1].cancelled_ = true;
+  for (FakeCall& call : calls) ASSERT_TRUE(queue.Push(&call).ok());
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[2]));
+  EXPECT_EQ(calls[0].Result().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(calls[1].Result().code(), StatusCode::kCancelled);
+  EXPECT_FALSE(calls[2].done());
+}
+
+TEST(RequestQueue, ABatchOfTheDeadIsNoWork) {
+  RequestQueue queue({});
+  FakeCall dead;
+  dead.cancelled_ = true;
+  ASSERT_TRUE(queue.Push(&dead).ok());
+  queue.Close();
+  EXPECT_FALSE(queue.Take().has_value());
+  EXPECT_EQ(dead.Result().code(), StatusCode::kCancelled);
+}
+
+TEST(RequestQueue, ControlsGoFirst) {
+  RequestQueue queue({});
+  FakeCall call;
+  ASSERT_TRUE(queue.Push(&call).ok());
+  int lane = -1;
+  ASSERT_TRUE(queue.PushControl([&lane](int l) { lane = l; }).ok());
+  auto work = queue.Take();
+  ASSERT_TRUE(work->control);
+  EXPECT_TRUE(work->batch.empty());
+  work->control(3);
+  EXPECT_EQ(lane, 3);
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&call));
+}
+
+TEST(RequestQueue, ClosedItHandsOutWhatWaitsAndThenEnds) {
+  RequestQueue queue({});
+  FakeCall waiting, late;
+  ASSERT_TRUE(queue.Push(&waiting).ok());
+  queue.Close();
+  EXPECT_EQ(queue.Push(&late).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(queue.PushControl([](int) {}).code(), StatusCode::kUnavailable);
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&waiting));
+  EXPECT_FALSE(queue.Take().has_value());
+}
+
+TEST(RequestQueue, CloseWakesAWaitingWorker) {
+  RequestQueue queue({});
+  std::thread worker([&] { EXPECT_FALSE(queue.Take().has_value()); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  queue.Close();
+  worker.join();
+}
+
+}  // namespace
+}  // namespace infenclave
