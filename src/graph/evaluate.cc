@@ -54,7 +54,7 @@ Tensor Rearranged(const NodeView& v, int64_t start, const std::vector<int64_t>& 
   return out;
 }
 
-StatusOr<float> Apply(std::string_view op, float a, float b) {
+StatusOr<double> Apply(std::string_view op, double a, double b) {
   if (op == "Add" || op == "Sum") return a + b;
   if (op == "Sub") return a - b;
   if (op == "Mul") return a * b;
@@ -64,6 +64,12 @@ StatusOr<float> Apply(std::string_view op, float a, float b) {
   if (op == "Max") return std::max(a, b);
   if (op == "Mod") return std::fmod(a, b);
   return Unimplemented("constant ", op, " of f32");
+}
+
+StatusOr<float> Apply(std::string_view op, float a, float b) {
+  StatusOr<double> wide = Apply(op, double{a}, double{b});
+  if (!wide.ok()) return wide.status();
+  return static_cast<float>(*wide);
 }
 
 // Wraps around on overflow, as ONNX's runtimes do.
@@ -143,42 +149,44 @@ Tensor CompareOf(const NodeView& v) {
   return out;
 }
 
-template <typename T>
-Tensor ReduceOf(const NodeView& v, const std::vector<int64_t>& axes) {
+// The function of two variables that folds a Reduce operator's elements.
+std::string_view FoldOf(std::string_view op) {
+  if (op == "ReduceProd") return "Mul";
+  if (op == "ReduceMax") return "Max";
+  if (op == "ReduceMin") return "Min";
+  return "Add";
+}
+
+// Accumulates in Wide: double for f32, i64 for the integers.
+template <typename T, typename Wide>
+StatusOr<Tensor> ReduceOf(const NodeView& v, const std::vector<int64_t>& axes) {
   const Shape& in = v.shape(0);
+  const std::string& op = v.node.op;
+  bool squares = op == "ReduceL2" || op == "ReduceSumSquare";
+  if (v.Constant(0)->empty()) return Unimplemented("constant ", op, " of nothing");
   std::vector<int64_t> strides(in.size(), 0);
   int64_t stride = 1, count = 1;
   for (size_t d = in.size(); d-- > 0;) {
-    if (std::binary_search(axes.begin(), axes.end(), static_cast<int64_t>(d))) {
-      count *= in[d];
-    } else {
-      strides[d] = stride;
-      stride *= in[d];
-    }
+    bool reduced = std::binary_search(axes.begin(), axes.end(), static_cast<int64_t>(d));
+    strides[d] = reduced ? 0 : stride;
+    (reduced ? count : stride) *= in[d];
   }
-  const std::string& op = v.node.op;
-  double first = op == "ReduceProd"  ? 1
-                 : op == "ReduceMax" ? -std::numeric_limits<double>::infinity()
-                 : op == "ReduceMin" ? std::numeric_limits<double>::infinity()
-                                     : 0;
-  std::vector<double> sums(static_cast<size_t>(stride), first);
+  std::vector<Wide> sums(static_cast<size_t>(stride));
+  std::vector<bool> begun(sums.size());
   std::span<const T> from = v.Constant(0)->template as<T>();
-  ForEach(in, 0, strides, [&](int64_t i, int64_t to) {
-    double x = static_cast<double>(from[static_cast<size_t>(i)]), &sum = sums[static_cast<size_t>(to)];
-    if (op == "ReduceProd") {
-      sum *= x;
-    } else if (op == "ReduceMax") {
-      sum = std::max(sum, x);
-    } else if (op == "ReduceMin") {
-      sum = std::min(sum, x);
-    } else {
-      sum += op == "ReduceL2" || op == "ReduceSumSquare" ? x * x : op == "ReduceL1" ? std::abs(x) : x;
-    }
+  ForEach(in, 0, strides, [&](int64_t i, int64_t offset) {
+    size_t to = static_cast<size_t>(offset);
+    Wide x = static_cast<Wide>(from[static_cast<size_t>(i)]);
+    if (op == "ReduceL1" && x < 0) x = -x;
+    if (squares) x = x * x;
+    StatusOr<Wide> folded = begun[to] ? Apply(FoldOf(op), sums[to], x) : x;
+    begun[to] = true;
+    if (folded.ok()) sums[to] = *folded;
   });
   Tensor out(v.out().dtype, v.out().shape);
-  for (size_t i = 0; i < sums.size() && i < static_cast<size_t>(out.elements()); ++i) {
-    if (op == "ReduceMean") sums[i] /= static_cast<double>(count);
-    if (op == "ReduceL2") sums[i] = std::sqrt(sums[i]);
+  for (size_t i = 0; i < sums.size(); ++i) {
+    if (op == "ReduceMean") sums[i] /= static_cast<Wide>(count);
+    if (op == "ReduceL2") sums[i] = static_cast<Wide>(std::sqrt(static_cast<double>(sums[i])));
     out.as<T>()[i] = static_cast<T>(sums[i]);
   }
   return out;
@@ -288,8 +296,10 @@ StatusOr<Tensor> EvaluateWhere(const NodeView& v) {
 
 StatusOr<Tensor> EvaluateReduce(const NodeView& v) {
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> axes, ReducedAxes(v));
-  if (v.out().dtype == DType::kF32) return ReduceOf<float>(v, axes);
-  if (v.out().dtype == DType::kI32) return ReduceOf<int32_t>(v, axes);
+  if (v.out().dtype == DType::kF32) return ReduceOf<float, double>(v, axes);
+  bool powers = v.node.op == "ReduceL1" || v.node.op == "ReduceL2" || v.node.op == "ReduceSumSquare";
+  if (v.out().dtype == DType::kI64 && !powers) return ReduceOf<int64_t, int64_t>(v, axes);
+  if (v.out().dtype == DType::kI32 && !powers) return ReduceOf<int32_t, int64_t>(v, axes);
   return Unimplemented("constant ", v.node.op, " of ", NameOf(v.out().dtype));
 }
 

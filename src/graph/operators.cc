@@ -419,7 +419,7 @@ StatusOr<std::vector<int64_t>> NodeView::Ints(size_t i) const {
 }
 
 const Operator* FindOperator(std::string_view domain, std::string_view op) {
-  if (!domain.empty() && domain != "ai.onnx") return nullptr;
+  if (!domain.empty()) return nullptr;
   const std::vector<Operator>& table = Table();
   auto it = std::lower_bound(table.begin(), table.end(), op,
                              [](const Operator& row, std::string_view name) { return row.name < name; });

@@ -124,4 +124,29 @@ StatusOr<Graph> RemoveDead(Graph graph) {
   return graph;
 }
 
+namespace {
+
+// Enough for any pass to see what another has made room for; every round but the last removes something.
+constexpr int kMaxRounds = 16;
+
+std::vector<std::string_view> Operations(const Graph& graph) {
+  std::vector<std::string_view> ops;
+  for (const Node& node : graph.nodes) ops.push_back(OperatorOf(node) ? OperatorOf(node)->name : "");
+  return ops;
+}
+
+}  // namespace
+
+StatusOr<Graph> Simplify(Graph graph) {
+  for (int round = 0; round < kMaxRounds; ++round) {
+    std::vector<std::string_view> before = Operations(graph);
+    for (auto pass : {FoldConstants, RemoveIdentities, FoldPad, FoldBatchNorm, RemoveDead}) {
+      INFENCLAVE_ASSIGN_OR_RETURN(graph, pass(std::move(graph)));
+    }
+    if (Operations(graph) == before) break;
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(graph, FuseActivations(std::move(graph)));
+  return RemoveDead(std::move(graph));
+}
+
 }  // namespace infenclave

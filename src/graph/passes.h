@@ -1,4 +1,5 @@
-// Passes over graphs: each takes a valid graph and returns a valid one that computes the same function.
+// Passes over graphs: each takes a valid graph and returns a valid one that computes the same function. All but
+// InferShapes, WithBatch, FoldConstants and RemoveDead need shapes that the table has inferred. Values are renumbered.
 #ifndef INFENCLAVE_GRAPH_PASSES_H_
 #define INFENCLAVE_GRAPH_PASSES_H_
 
@@ -10,12 +11,14 @@ namespace infenclave {
 StatusOr<Graph> InferShapes(Graph graph);
 // Sets dimension 0 of every input to `batch` and infers shapes again.
 StatusOr<Graph> WithBatch(Graph graph, int64_t batch);
-// Evaluates nodes whose inputs are all constants (Shape arithmetic included).
+// Infers shapes and evaluates nodes whose inputs are all constants on the way, so that Shape arithmetic ends up in the
+// shapes that depend on it. What it allocates is bounded.
 StatusOr<Graph> FoldConstants(Graph graph);
-// Identity, Dropout at inference, Reshape to the same shape, Cast to the same type.
+// Identity, Dropout at inference, Reshape to the same shape, Cast to the same type, Pad by nothing, Concat of one, …
 StatusOr<Graph> RemoveIdentities(Graph graph);
-// y = gamma (x - mean) / sqrt(var + eps) + beta after Conv or Gemm goes into its weights; standing alone it becomes a
-// depthwise 1x1 convolution or a Mul and an Add.
+// y = gamma (x - mean) / sqrt(var + eps) + beta after Conv, Gemm or MatMul goes into its weights, and so do Mul, Add,
+// Sub and Div by a constant per channel. A BatchNormalization standing alone becomes a depthwise 1x1 convolution, or a
+// Mul and an Add for matrices.
 StatusOr<Graph> FoldBatchNorm(Graph graph);
 // Constant Pad before Conv or pooling goes into its pads where the values agree.
 StatusOr<Graph> FoldPad(Graph graph);
