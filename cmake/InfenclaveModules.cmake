@@ -10,7 +10,7 @@
 #   environment. A test that misses something it needs says SKIPPED, and ctest counts it so.
 set(INFENCLAVE_TCB_LIBRARIES
     absl::status absl::statusor absl::strings absl::flat_hash_map absl::flat_hash_set absl::synchronization
-    OpenSSL::Crypto Threads::Threads OpenMP::OpenMP_CXX dnnl seccomp)
+    OpenSSL::Crypto Threads::Threads dnnl gomp seccomp)
 set(INFENCLAVE_SHARED "${CMAKE_SOURCE_DIR}/../shared" CACHE PATH "Photographs, models and vectors that tests read")
 set(INFENCLAVE_PYTHON "${CMAKE_SOURCE_DIR}/build/venv/bin/python" CACHE FILEPATH "Interpreter for tests in Python")
 

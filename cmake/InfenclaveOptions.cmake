@@ -44,7 +44,6 @@ endif()
 find_package(Threads REQUIRED)
 find_package(OpenSSL 3.0 REQUIRED)
 find_package(absl REQUIRED)
-find_package(OpenMP REQUIRED)  # the runtime that oneDNN uses
 if(BUILD_TESTING OR NOT DEFINED BUILD_TESTING)
   find_package(GTest REQUIRED)
   include(GoogleTest)

@@ -1,13 +1,12 @@
 #include "engine/compiled_network.h"
 
-#include <omp.h>
-
 #include <array>
 #include <cstring>
 #include <utility>
 
 #include "engine/compiler.h"
 #include "engine/onednn.h"
+#include "engine/team.h"
 #include "graph/memory_plan.h"
 #include "graph/passes.h"
 
@@ -216,8 +215,6 @@ Status CompiledNetwork::Impl::Execute(std::span<const TensorView> inputs, std::s
 void WarmUpEngine(int threads) {
   dnnl_set_jit_profiling_flags(0);
   engine::TeamScope team(threads);
-#pragma omp parallel num_threads(threads)
-  {}
   // One primitive, made and run: whatever oneDNN sets up late is set up now.
   std::array<float, 64> data{};
   Status ignored = CatchOneDnn("warm-up", [&] {
@@ -254,7 +251,7 @@ StatusOr<CompiledNetwork> CompiledNetwork::Compile(const Graph& graph, const Eng
     for (const Node& node : source->nodes) {
       if (!IsOpaque(node)) impl->flops += FlopsOf({*source, node});
     }
-    engine::Compiler compiler(*source, options, bf16 ? memory::data_type::bf16 : memory::data_type::f32);
+    engine::Compiler compiler(*source, bf16 ? memory::data_type::bf16 : memory::data_type::f32);
     INFENCLAVE_ASSIGN_OR_RETURN(impl->program, compiler.Compile());
     return impl->Build(options);
   }));

@@ -75,8 +75,8 @@ void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops) {
   }
 }
 
-Compiler::Compiler(const Graph& graph, const EngineOptions& options, memory::data_type type)
-    : graph_(graph), options_(options), type_(type), consumers_(Consumers(graph)), is_output_(graph.values.size()) {
+Compiler::Compiler(const Graph& graph, memory::data_type type)
+    : graph_(graph), type_(type), consumers_(Consumers(graph)), is_output_(graph.values.size()) {
   for (ValueId id : graph.outputs) is_output_[static_cast<size_t>(id)] = true;
 }
 

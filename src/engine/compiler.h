@@ -22,7 +22,7 @@ struct Residual {
 
 class Compiler {
  public:
-  Compiler(const Graph& graph, const EngineOptions& options, memory::data_type type);
+  Compiler(const Graph& graph, memory::data_type type);
   StatusOr<Program> Compile();
 
   const Graph& graph() const { return graph_; }
@@ -72,7 +72,6 @@ class Compiler {
   void Touch(int buffer, int step);
 
   const Graph& graph_;
-  const EngineOptions& options_;
   memory::data_type type_;
   std::vector<std::vector<int>> consumers_;
   std::vector<bool> is_output_;

@@ -1,15 +1,9 @@
 #include "engine/onednn.h"
 
-#include <immintrin.h>
-#include <omp.h>
-
 #include <algorithm>
-#include <numeric>
 
 namespace infenclave::engine {
 namespace {
-
-constexpr unsigned kFlushToZero = 1u << 15, kDenormalsAreZero = 1u << 6;
 
 memory::dims DimsFor(const Shape& shape) { return shape.empty() ? memory::dims{1} : memory::dims(shape); }
 
@@ -82,19 +76,5 @@ bool IsOutermost(const memory::desc& desc, int axis) {
 }
 
 Shape DimsOf(const memory::desc& desc) { return Shape(desc.data.dims, desc.data.dims + desc.data.ndims); }
-
-TeamScope::TeamScope(int threads) : threads_before_(omp_get_max_threads()), mxcsr_before_(_mm_getcsr()) {
-  omp_set_num_threads(threads);
-  _mm_setcsr(mxcsr_before_ | kFlushToZero | kDenormalsAreZero);
-  if (threads > 1) {
-#pragma omp parallel num_threads(threads)
-    _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
-  }
-}
-
-TeamScope::~TeamScope() {
-  _mm_setcsr(mxcsr_before_);
-  omp_set_num_threads(threads_before_);
-}
 
 }  // namespace infenclave::engine

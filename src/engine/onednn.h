@@ -42,20 +42,6 @@ Status CatchOneDnn(std::string_view where, F&& body) {
   }
 }
 
-// While it lives, the calling thread's OpenMP team has `threads` members and all of them flush subnormals to zero. The
-// calling thread's own settings are put back at the end.
-class TeamScope {
- public:
-  explicit TeamScope(int threads);
-  ~TeamScope();
-  TeamScope(const TeamScope&) = delete;
-  TeamScope& operator=(const TeamScope&) = delete;
-
- private:
-  int threads_before_;
-  unsigned mxcsr_before_;
-};
-
 }  // namespace infenclave::engine
 
 #endif  // INFENCLAVE_ENGINE_ONEDNN_H_
