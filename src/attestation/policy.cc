@@ -174,7 +174,12 @@ void ReadMaxAge(TableReader& in, Policy& policy) {
 
 StatusOr<Policy> ParsePolicy(std::string_view text, std::string_view file_name) {
   if (text.size() > kMaxPolicyBytes) return InvalidArgument(file_name, ": ", text.size(), " bytes are no policy");
-  const toml::parse_result parsed = toml::parse(text);
+  // toml++ 3.3 runs into undefined behaviour on some letters outside ASCII where no letter belongs. No value of a
+  // policy has any, and in comments they do not matter.
+  std::string ascii(text);
+  std::ranges::replace_if(
+      ascii, [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
+  const toml::parse_result parsed = toml::parse(ascii);
   if (!parsed) {
     return InvalidArgument(file_name, ":", parsed.error().source().begin.line, ": ", parsed.error().description());
   }

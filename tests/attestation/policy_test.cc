@@ -30,6 +30,15 @@ TEST(Policy, Defaults) {
   EXPECT_TRUE(policy->simulated.measurements.empty());
 }
 
+TEST(Policy, LettersOutsideAsciiAreForComments) {
+  EXPECT_TRUE(ParsePolicy(std::string("# Größe, 政策\naccept = [\"simulated\"]  # é\n") + kOwner, "p.toml").ok());
+  // Found by fuzzing: undefined behaviour in toml++.
+  EXPECT_FALSE(ParsePolicy("accept =964073a0ee1>2f3d_bub1b0b0b\xd0\x93\xcf\x94"
+                           "0b0b0\"]\n",
+                           "p.toml")
+                   .ok());
+}
+
 TEST(Policy, EveryMistakeIsNamedWithItsLine) {
   const std::string ok = std::string("accept = [\"simulated\"]\n") + kOwner;
   const std::pair<std::string, std::string> cases[] = {
