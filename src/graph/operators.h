@@ -77,7 +77,10 @@ struct Operator {
 
 // nullptr if there is none: the node is opaque.
 const Operator* FindOperator(std::string_view domain, std::string_view op);
-inline const Operator* OperatorOf(const Node& node) { return FindOperator(node.domain, node.op); }
+// Also nullptr for a node that carries its ONNX encoding: a known operator whose input's shape nothing tells.
+inline const Operator* OperatorOf(const Node& node) {
+  return node.opaque.empty() ? FindOperator(node.domain, node.op) : nullptr;
+}
 inline bool IsOpaque(const Node& node) { return OperatorOf(node) == nullptr; }
 // Every operator's name, sorted.
 std::vector<std::string_view> OperatorNames();

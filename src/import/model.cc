@@ -1,0 +1,57 @@
+#include "import/model.h"
+
+#include <onnx/onnx_pb.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "base/file.h"
+#include "graph/passes.h"
+#include "graph/serialize.h"
+#include "import/onnx_bounds.h"
+#include "import/onnx_import.h"
+
+namespace infenclave {
+namespace {
+
+Status ParseModel(ByteSpan bytes, onnx::ModelProto& proto) {
+  if (bytes.size() > static_cast<size_t>(INT_MAX)) return InvalidArgument("an ONNX file has less than 2 GiB");
+  INFENCLAVE_RETURN_IF_ERROR(
+      Annotate(CheckDecodingBounds(bytes, *onnx::ModelProto::descriptor()), "not an ONNX model"));
+  if (!proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return InvalidArgument("not an ONNX model: protobuf cannot decode it");
+  }
+  if (!proto.has_graph() || proto.graph().output_size() == 0) {
+    return InvalidArgument("not an ONNX model: it has no graph with an output");
+  }
+  return OkStatus();
+}
+
+StatusOr<ImportedModel> SimplifiedModel(onnx::ModelProto& proto, const std::string& folder) {
+  INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, GraphFromProto(proto, folder));
+  proto.Clear();
+  INFENCLAVE_ASSIGN_OR_RETURN(model.graph, Simplify(std::move(model.graph)));
+  return model;
+}
+
+}  // namespace
+
+StatusOr<ImportedModel> ImportOnnx(ByteSpan model, const std::string& folder) {
+  onnx::ModelProto proto;
+  INFENCLAVE_RETURN_IF_ERROR(ParseModel(model, proto));
+  return SimplifiedModel(proto, folder);
+}
+
+StatusOr<ImportedModel> ImportModel(const std::string& path) {
+  onnx::ModelProto proto;
+  {
+    INFENCLAVE_ASSIGN_OR_RETURN(Bytes file, ReadFile(path, kMaxGraphBytes));
+    INFENCLAVE_RETURN_IF_ERROR(Annotate(ParseModel(file, proto), path));
+  }
+  std::string folder = std::filesystem::path(path).parent_path().string();
+  StatusOr<ImportedModel> model = SimplifiedModel(proto, folder.empty() ? "." : folder);
+  if (!model.ok()) return Annotate(model.status(), path);
+  return model;
+}
+
+}  // namespace infenclave

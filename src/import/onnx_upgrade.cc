@@ -1,0 +1,225 @@
+#include "import/onnx_upgrade.h"
+
+#include <array>
+#include <string>
+#include <utility>
+
+#include "graph/operators.h"
+
+namespace infenclave {
+namespace {
+
+using Nodes = std::vector<Node>;
+
+// One operator's upgrade: the node is brought to its newest form in place, or replaced by what goes into `out`.
+struct Context {
+  Node& node;
+  int64_t opset;
+  Graph& graph;
+  ValueNames& names;
+  Nodes& out;
+
+  template <typename... Args>
+  Status Refuse(const Args&... why) const {
+    return Unimplemented(node.op, " '", node.name, "' (opset ", opset, "): ", Concat(why...));
+  }
+  bool Has(size_t i) const { return i < node.inputs.size() && node.inputs[i] != kNoValue; }
+  const Shape& shape(size_t i) const { return graph.value(node.inputs[i]).shape; }
+
+  std::string FreshName(std::string_view what) const { return names.Fresh(graph.value(node.outputs[0]).name, what); }
+  void SetInput(size_t i, std::string_view what, Tensor tensor) {
+    if (node.inputs.size() <= i) node.inputs.resize(i + 1, kNoValue);
+    node.inputs[i] = graph.AddConstant(FreshName(what), std::move(tensor));
+  }
+  void SetInts(size_t i, std::string_view what, const std::vector<int64_t>& values) {
+    SetInput(i, what, Tensor::FromI64({static_cast<int64_t>(values.size())}, values));
+  }
+};
+
+// Moves the attribute's value into `value`; false if the node has none of that name.
+template <typename T>
+StatusOr<bool> Take(Node& node, std::string_view name, T& value) {
+  auto it = node.attributes.find(name);
+  if (it == node.attributes.end()) return false;
+  T* typed = std::get_if<T>(&it->second);
+  if (typed == nullptr) {
+    return InvalidArgument(node.op, " '", node.name, "': attribute '", name, "' has another type than the operator's");
+  }
+  value = std::move(*typed);
+  node.attributes.erase(it);
+  return true;
+}
+
+// The attribute becomes input i as a list of integers.
+Status IntsToInput(Context& c, std::string_view attribute, size_t i) {
+  std::vector<int64_t> values;
+  INFENCLAVE_ASSIGN_OR_RETURN(bool found, Take(c.node, attribute, values));
+  if (found) c.SetInts(i, attribute, values);
+  return OkStatus();
+}
+
+Status FloatToInput(Context& c, std::string_view attribute, size_t i) {
+  float value = 0;
+  INFENCLAVE_ASSIGN_OR_RETURN(bool found, Take(c.node, attribute, value));
+  if (found) c.SetInput(i, attribute, Tensor::FromF32({}, std::array<float, 1>{value}));
+  return OkStatus();
+}
+
+Status UpgradeClip(Context& c) {
+  if (c.opset >= 11) return OkStatus();
+  INFENCLAVE_RETURN_IF_ERROR(FloatToInput(c, "min", 1));
+  return FloatToInput(c, "max", 2);
+}
+
+// Inference only: the input itself. Newer forms say "training" in input 2, older ones not at all.
+Status UpgradeDropout(Context& c) {
+  if (c.Has(2)) {
+    const Tensor* training = c.graph.IsConstant(c.node.inputs[2]) ? &c.graph.constants.at(c.node.inputs[2]) : nullptr;
+    if (training == nullptr || training->dtype() != DType::kBool || training->elements() != 1 ||
+        training->as<uint8_t>()[0] != 0) {
+      return c.Refuse("training_mode must be a constant false");
+    }
+  }
+  c.node.op = "Identity";
+  c.node.attributes.clear();
+  c.node.inputs.resize(1);
+  c.node.outputs.resize(1);
+  return OkStatus();
+}
+
+Status UpgradeBatchNormalization(Context& c) {
+  int64_t training = 0, spatial = 1;
+  INFENCLAVE_RETURN_IF_ERROR(Take(c.node, "training_mode", training).status());
+  INFENCLAVE_RETURN_IF_ERROR(Take(c.node, "spatial", spatial).status());
+  if (training != 0 || c.node.outputs.size() > 1) return c.Refuse("training is not supported");
+  if (spatial != 1) return c.Refuse("attribute 'spatial' must be 1");
+  c.node.attributes.erase("momentum");
+  return OkStatus();
+}
+
+Status UpgradeAxes(Context& c) { return IntsToInput(c, "axes", 1); }
+Status UpgradeSplit(Context& c) { return IntsToInput(c, "split", 1); }
+
+Status UpgradePad(Context& c) {
+  if (c.opset >= 11) return OkStatus();
+  INFENCLAVE_RETURN_IF_ERROR(IntsToInput(c, "pads", 1));
+  return FloatToInput(c, "value", 2);
+}
+
+Status UpgradeSlice(Context& c) {
+  if (c.opset >= 10) return OkStatus();
+  INFENCLAVE_RETURN_IF_ERROR(IntsToInput(c, "starts", 1));
+  INFENCLAVE_RETURN_IF_ERROR(IntsToInput(c, "ends", 2));
+  return IntsToInput(c, "axes", 3);
+}
+
+// Upsample, and Resize of opset 10, are today's Resize with coordinates that are divided by the scale and rounded down.
+Status UpgradeResize(Context& c) {
+  if (c.node.op == "Resize" && c.opset >= 11) return OkStatus();
+  std::vector<float> scales;
+  INFENCLAVE_ASSIGN_OR_RETURN(bool found, Take(c.node, "scales", scales));
+  if (found) {
+    c.SetInput(2, "scales", Tensor::FromF32({static_cast<int64_t>(scales.size())}, scales));
+  } else {
+    if (!c.Has(1)) return c.Refuse("has no scales");
+    c.node.inputs = {c.node.inputs[0], kNoValue, c.node.inputs[1]};
+  }
+  c.node.op = "Resize";
+  c.node.attributes["coordinate_transformation_mode"] = std::string("asymmetric");
+  c.node.attributes["nearest_mode"] = std::string("floor");
+  return OkStatus();
+}
+
+Node MakeReshape(Context& c, ValueId from, ValueId to, std::string_view what, const std::vector<int64_t>& shape) {
+  Node node;
+  node.op = "Reshape";
+  node.name = Concat(c.node.name, "/", what);
+  ValueId target = c.graph.AddConstant(c.FreshName(what), Tensor::FromI64({static_cast<int64_t>(shape.size())}, shape));
+  node.inputs = {from, target};
+  node.outputs = {to};
+  return node;
+}
+
+// Before opset 13 Softmax worked on a matrix: all dimensions from `axis` on were one. Where at most one of them is
+// larger than 1 that is today's Softmax over that one; else the matrix is made.
+Status UpgradeSoftmax(Context& c) {
+  if (c.opset >= 13) return OkStatus();
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t axis, IntAttribute(c.node, "axis", 1));
+  const Shape shape = c.shape(0);
+  int64_t rank = static_cast<int64_t>(shape.size());
+  if (axis < -rank || axis > rank) return c.Refuse("axis ", axis, " of a tensor of rank ", rank);
+  if (axis < 0) axis += rank;
+  std::vector<int64_t> wide;
+  for (int64_t i = axis; i < rank; ++i) {
+    if (shape[static_cast<size_t>(i)] != 1) wide.push_back(i);
+  }
+  if (rank > 0 && axis < rank && wide.size() <= 1) {
+    c.node.attributes["axis"] = wide.empty() ? axis : wide[0];
+    return OkStatus();
+  }
+  // A zero copies the dimension, so that the batch size stays free.
+  std::vector<int64_t> matrix(static_cast<size_t>(axis), 0), back(static_cast<size_t>(axis), 0);
+  matrix.push_back(-1);
+  back.insert(back.end(), shape.begin() + axis, shape.end());
+  ValueId flat = c.graph.AddValue(c.FreshName("matrix"), DType::kF32, {});
+  c.out.push_back(MakeReshape(c, c.node.inputs[0], flat, "to_matrix", matrix));
+  ValueId soft = c.graph.AddValue(c.FreshName("softmax"), DType::kF32, {});
+  Node softmax = c.node;
+  softmax.inputs = {flat};
+  softmax.outputs = {soft};
+  softmax.attributes["axis"] = int64_t{-1};
+  c.out.push_back(std::move(softmax));
+  c.out.push_back(MakeReshape(c, soft, c.node.outputs[0], "from_matrix", back));
+  return OkStatus();
+}
+
+struct Rule {
+  std::string_view op;
+  Status (*upgrade)(Context&);
+};
+constexpr Rule kRules[] = {
+    {"BatchNormalization", UpgradeBatchNormalization},
+    {"Clip", UpgradeClip},
+    {"Dropout", UpgradeDropout},
+    {"LogSoftmax", UpgradeSoftmax},
+    {"Pad", UpgradePad},
+    {"ReduceL1", UpgradeAxes},
+    {"ReduceL2", UpgradeAxes},
+    {"ReduceLogSum", UpgradeAxes},
+    {"ReduceLogSumExp", UpgradeAxes},
+    {"ReduceMax", UpgradeAxes},
+    {"ReduceMean", UpgradeAxes},
+    {"ReduceMin", UpgradeAxes},
+    {"ReduceProd", UpgradeAxes},
+    {"ReduceSum", UpgradeAxes},
+    {"ReduceSumSquare", UpgradeAxes},
+    {"Resize", UpgradeResize},
+    {"Slice", UpgradeSlice},
+    {"Softmax", UpgradeSoftmax},
+    {"Split", UpgradeSplit},
+    {"Squeeze", UpgradeAxes},
+    {"Unsqueeze", UpgradeAxes},
+    {"Upsample", UpgradeResize},
+};
+
+}  // namespace
+
+std::string ValueNames::Fresh(std::string_view of, std::string_view what) {
+  std::string base = Concat(of.substr(0, 256), "/", what);
+  std::string name = base;
+  for (int i = 1; !used_.insert(name).second; ++i) name = Concat(base, i);
+  return name;
+}
+
+StatusOr<std::vector<Node>> UpgradeNode(Node node, int64_t opset, Graph& graph, ValueNames& names) {
+  Nodes out;
+  for (const Rule& rule : kRules) {
+    if (rule.op != node.op) continue;
+    Context context{node, opset, graph, names, out};
+    INFENCLAVE_RETURN_IF_ERROR(rule.upgrade(context));
+  }
+  if (out.empty()) out.push_back(std::move(node));
+  return out;
+}
+
+}  // namespace infenclave

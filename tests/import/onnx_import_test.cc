@@ -1,0 +1,242 @@
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <tuple>
+
+#include "import/model.h"
+#include "onnx_builder.h"
+
+namespace infenclave {
+namespace {
+
+using onnx::TensorProto;
+
+StatusOr<ImportedModel> Import(const OnnxBuilder& builder) { return ImportOnnx(builder.Encode(), ""); }
+
+// The message of the refusal; "" if there was none.
+std::string Refusal(const OnnxBuilder& builder) {
+  StatusOr<ImportedModel> model = Import(builder);
+  return model.ok() ? "" : MessageOf(model.status());
+}
+
+const Value& OutputOf(const ImportedModel& model) { return model.graph.value(model.graph.outputs[0]); }
+
+using Change = std::function<void(OnnxBuilder&, onnx::NodeProto&)>;
+
+// A network of one node from x to y.
+OnnxBuilder OneNode(int64_t opset, const std::string& op, const Shape& input, const Change& change = {}) {
+  OnnxBuilder b(opset);
+  b.Input("x", input).Output("y");
+  onnx::NodeProto& node = b.Node(op, {"x"}, {"y"});
+  if (change) change(b, node);
+  return b;
+}
+
+TEST(OnnxImport, SymbolicAndAbsentBatchIsOne) {
+  for (int64_t batch : {-1, 0, 1}) {
+    StatusOr<ImportedModel> model = Import(OneNode(17, "Relu", {batch, 3, 4, 4}));
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ(OutputOf(*model).shape, (Shape{1, 3, 4, 4})) << batch;
+  }
+}
+
+TEST(OnnxImport, OtherSymbolicDimensionsAreRefused) {
+  EXPECT_EQ(Refusal(OneNode(17, "Relu", {1, 3, -1, 4})),
+            "input 'x': dimensions other than the first, the batch, must be fixed numbers");
+}
+
+TEST(OnnxImport, InitializersThatAreAlsoInputsAreConstants) {
+  OnnxBuilder b;
+  b.Input("x", {1, 2}).Input("w", {2, 2}).Output("y");
+  b.Floats("w", {2, 2}, {1, 2, 3, 4});
+  b.Node("MatMul", {"x", "w"}, {"y"});
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->graph.inputs.size(), 1u);
+  EXPECT_EQ(model->graph.constants.size(), 1u);
+}
+
+TEST(OnnxImport, HalfGraphsBecomeF32) {
+  OnnxBuilder b;
+  b.Input("x", {1, 2}, TensorProto::FLOAT16).Output("y");
+  onnx::TensorProto& w = b.Floats("w", {2}, {});
+  w.set_data_type(TensorProto::FLOAT16);
+  w.set_raw_data(std::string("\x00\x3c\x00\xc2", 4));  // 1, -3
+  b.Node("Add", {"x", "w"}, {"sum"});
+  OnnxBuilder::Set(b.Node("Cast", {"sum"}, {"y"}), "to", int64_t{TensorProto::FLOAT});
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->graph.value(model->graph.inputs[0]).dtype, DType::kF32);
+  ASSERT_EQ(model->graph.nodes.size(), 1u) << "the Cast is gone";
+  const Tensor& weights = model->graph.constants.begin()->second;
+  EXPECT_EQ(weights.dtype(), DType::kF32);
+  EXPECT_FLOAT_EQ(weights.as<float>()[1], -3);
+}
+
+TEST(OnnxImport, MetadataAreKept) {
+  OnnxBuilder b = OneNode(17, "Relu", {1, 2});
+  auto* entry = b.model().add_metadata_props();
+  entry->set_key("infenclave.preprocessing");
+  entry->set_value("{}");
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->metadata.at("infenclave.preprocessing"), "{}");
+}
+
+// ---- forms of older opsets ---------------------------------------------------------------------------------------
+
+TEST(OnnxImport, ClipBoundsOfOpset7AreInputs) {
+  StatusOr<ImportedModel> model = Import(OneNode(7, "Clip", {1, 2}, [](OnnxBuilder&, onnx::NodeProto& node) {
+    OnnxBuilder::Set(node, "min", 0.0f);
+    OnnxBuilder::Set(node, "max", 6.0f);
+  }));
+  ASSERT_TRUE(model.ok()) << model.status();
+  const Node& node = model->graph.nodes[0];
+  ASSERT_EQ(node.inputs.size(), 3u);
+  EXPECT_FLOAT_EQ(model->graph.constants.at(node.inputs[2]).as<float>()[0], 6);
+  EXPECT_TRUE(node.attributes.empty());
+}
+
+TEST(OnnxImport, AxesOfOpset11AreInputs) {
+  for (auto [op, shape, wanted] : {std::tuple<const char*, Shape, Shape>{"Squeeze", {1, 3, 1, 1}, {1, 3}},
+                                   {"Unsqueeze", {1, 3}, {1, 3, 1, 1}},
+                                   {"ReduceMean", {1, 3, 4, 4}, {1, 3, 1, 1}}}) {
+    StatusOr<ImportedModel> model = Import(OneNode(11, op, shape, [](OnnxBuilder&, onnx::NodeProto& node) {
+      OnnxBuilder::Set(node, "axes", std::vector<int64_t>{2, 3});
+    }));
+    ASSERT_TRUE(model.ok()) << op << model.status();
+    EXPECT_EQ(OutputOf(*model).shape, wanted) << op;
+  }
+}
+
+TEST(OnnxImport, DropoutIsGone) {
+  OnnxBuilder b(7);
+  b.Input("x", {1, 2}).Output("y");
+  OnnxBuilder::Set(b.Node("Dropout", {"x"}, {"d", "mask"}), "ratio", 0.5f);
+  b.Node("Relu", {"d"}, {"y"});
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(model->graph.nodes.size(), 1u);
+  EXPECT_EQ(model->graph.nodes[0].op, "Relu");
+}
+
+TEST(OnnxImport, SoftmaxOfOpset7WorksOnTheOneWideDimension) {
+  StatusOr<ImportedModel> model = Import(OneNode(7, "Softmax", {1, 5, 1, 1}));
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(model->graph.nodes.size(), 1u);
+  EXPECT_EQ(model->graph.nodes[0].attributes.at("axis"), Attribute(int64_t{1}));
+}
+
+TEST(OnnxImport, SoftmaxOfOpset7OverSeveralDimensionsIsAMatrix) {
+  StatusOr<ImportedModel> model = Import(OneNode(7, "Softmax", {1, 2, 3}));
+  ASSERT_TRUE(model.ok()) << model.status();
+  std::vector<std::string> ops;
+  for (const Node& node : model->graph.nodes) ops.push_back(node.op);
+  EXPECT_EQ(ops, (std::vector<std::string>{"Reshape", "Softmax", "Reshape"}));
+  EXPECT_EQ(OutputOf(*model).shape, (Shape{1, 2, 3}));
+}
+
+TEST(OnnxImport, PadOfOpset2IsAnInput) {
+  StatusOr<ImportedModel> model = Import(OneNode(7, "Pad", {1, 1, 2, 2}, [](OnnxBuilder&, onnx::NodeProto& node) {
+    OnnxBuilder::Set(node, "pads", std::vector<int64_t>{0, 0, 1, 1, 0, 0, 0, 2});
+  }));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(OutputOf(*model).shape, (Shape{1, 1, 3, 5}));
+}
+
+TEST(OnnxImport, SliceOfOpset1IsAnInput) {
+  StatusOr<ImportedModel> model = Import(OneNode(9, "Slice", {1, 4}, [](OnnxBuilder&, onnx::NodeProto& node) {
+    OnnxBuilder::Set(node, "axes", std::vector<int64_t>{1});
+    OnnxBuilder::Set(node, "starts", std::vector<int64_t>{1});
+    OnnxBuilder::Set(node, "ends", std::vector<int64_t>{3});
+  }));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(OutputOf(*model).shape, (Shape{1, 2}));
+}
+
+// PyTorch's x.view(x.size(0), -1), exported.
+TEST(OnnxImport, ShapeArithmeticFoldsAway) {
+  OnnxBuilder b(11);
+  b.Input("x", {-1, 2, 3, 1}).Output("y");
+  b.Node("Shape", {"x"}, {"shape"});
+  b.Ints("zero", {0}).clear_dims();
+  b.Ints("minus", {-1});
+  b.Node("Gather", {"shape", "zero"}, {"n"});
+  OnnxBuilder::Set(b.Node("Unsqueeze", {"n"}, {"n1"}), "axes", std::vector<int64_t>{0});
+  OnnxBuilder::Set(b.Node("Concat", {"n1", "minus"}, {"target"}), "axis", int64_t{0});
+  b.Node("Reshape", {"x", "target"}, {"y"});
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(model->graph.nodes.size(), 1u);
+  EXPECT_EQ(OutputOf(*model).shape, (Shape{1, 6}));
+}
+
+TEST(OnnxImport, ChannelsLastInputBecomesChannelsFirst) {
+  OnnxBuilder b;
+  b.Input("image", {-1, 8, 8, 3}).Output("y");
+  OnnxBuilder::Set(b.Node("Transpose", {"image"}, {"nchw"}), "perm", std::vector<int64_t>{0, 3, 1, 2});
+  b.Node("GlobalAveragePool", {"nchw"}, {"y"});
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->graph.value(model->graph.inputs[0]).shape, (Shape{1, 3, 8, 8}));
+  EXPECT_EQ(model->graph.value(model->graph.inputs[0]).name, "image");
+  ASSERT_EQ(model->graph.nodes.size(), 1u);
+}
+
+// ---- what is not known, and what is refused ----------------------------------------------------------------------
+
+TEST(OnnxImport, UnknownOperatorsAreCarriedThrough) {
+  OnnxBuilder b;
+  b.Input("x", {1, 4}).Output("y", {1, 4});
+  b.Node("Relu", {"x"}, {"r"});
+  b.Node("Einsum", {"r", "r"}, {"e"});
+  b.Node("Tanh", {"e"}, {"s"});  // its input's shape is not known, so it is carried through as well
+  b.Node("Sigmoid", {"s"}, {"y"});
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->opaque, std::vector<std::string>{"Einsum"});
+  ASSERT_EQ(model->graph.nodes.size(), 4u);
+  EXPECT_TRUE(model->graph.nodes[0].opaque.empty());
+  EXPECT_FALSE(model->graph.nodes[1].opaque.empty());
+  EXPECT_FALSE(model->graph.nodes[2].opaque.empty());
+  EXPECT_EQ(OutputOf(*model).shape, (Shape{1, 4}));
+}
+
+TEST(OnnxImport, RefusalsNameNodeOperatorAndAttribute) {
+  auto one = [](const std::string& op, const Change& change) { return OneNode(17, op, {1, 2}, change); };
+  const std::pair<OnnxBuilder, std::string> cases[] = {
+      {one("Relu", [](OnnxBuilder&, onnx::NodeProto& n) { OnnxBuilder::Set(n, "slope", 1.0f); }),
+       "Relu 'node_y': attribute 'slope' is not supported"},
+      {OneNode(6, "Relu", {1, 2}), "opset 6"},
+      {OneNode(22, "Relu", {1, 2}), "opset 22"},
+      {one("Relu", [](OnnxBuilder&, onnx::NodeProto& n) { n.set_input(0, "nowhere"); }),
+       "Relu 'node_y': reads 'nowhere', which nothing produces"},
+      {one("Relu", [](OnnxBuilder&, onnx::NodeProto& n) { n.set_input(0, "y"); }), "Relu 'node_y': is part of a cycle"},
+      {one("Relu", [](OnnxBuilder& b, onnx::NodeProto&) { b.Node("Tanh", {"x"}, {"y"}); }),
+       "two tensors are named 'y'"},
+      {one("If",
+           [](OnnxBuilder&, onnx::NodeProto& n) {
+             n.add_attribute()->set_name("then_branch");
+             n.mutable_attribute(0)->mutable_g()->set_name("g");
+           }),
+       "If 'node_y': control flow"},
+      {one("Relu", [](OnnxBuilder& b, onnx::NodeProto&) { b.graph().mutable_output(0)->set_name("z"); }),
+       "output 'z': nothing produces it"},
+      {OneNode(17, "BatchNormalization", {1, 2, 3, 3},
+               [](OnnxBuilder& b, onnx::NodeProto& n) {
+                 for (const char* name : {"a", "b", "c", "d"}) {
+                   b.Floats(name, {2}, {1, 1});
+                   n.add_input(name);
+                 }
+                 OnnxBuilder::Set(n, "training_mode", int64_t{1});
+               }),
+       "BatchNormalization 'node_y' (opset 17): training is not supported"},
+  };
+  for (const auto& [builder, wanted] : cases) {
+    std::string message = Refusal(builder);
+    EXPECT_NE(message.find(wanted), std::string::npos) << "got: " << message << "\nwant: " << wanted;
+  }
+}
+
+}  // namespace
+}  // namespace infenclave
