@@ -31,7 +31,8 @@ struct Policy {
     std::vector<Sha256Digest> measurements;
   } simulated;
 };
-// INVALID_ARGUMENT with the line for unknown keys, a missing owner, an empty accept list, "simulated" beside another TEE.
+// INVALID_ARGUMENT with the line for unknown keys, a missing owner, an empty accept list, "simulated" beside another
+// TEE.
 StatusOr<Policy> ParsePolicy(std::string_view toml, std::string_view file_name);
 StatusOr<Policy> LoadPolicy(const std::string& path);
 
@@ -47,8 +48,9 @@ struct Appraisal {
   KeyConfig key_config;
   Manifest manifest;
 };
-// Everything a client checks before it seals (design §5): evidence against policy, report data against key configuration
-// and nonce, the manifest's digest, its signature against the policy's owner, its version and its TEE class. Pure.
+// Everything a client checks before it seals (design §5): evidence against policy, report data against key
+// configuration and nonce, the manifest's digest, its signature against the policy's owner, its version and its TEE
+// class. Pure.
 Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce, const Policy& policy);
 
 }  // namespace infenclave

@@ -1,0 +1,43 @@
+// Any message as a ModelInfer request or answer, and any text as a list of endpoints: a value that fits its description,
+// or an error.
+#include "oip/client.h"
+#include "oip/infer.h"
+
+namespace {
+
+using namespace infenclave;  // NOLINT(google-build-using-namespace)
+
+void CheckFloats(const StatusOr<F32Data>& tensor) {
+  if (!tensor.ok()) return;
+  INFENCLAVE_CHECK(NumElements(tensor->shape).value() * 4 == static_cast<int64_t>(tensor->data.size()));
+  uint32_t sum = 0;
+  for (uint8_t byte : tensor->data) sum += byte;  // the sanitizer sees to it that all of it is there
+  INFENCLAVE_CHECK(sum <= 255 * tensor->data.size());
+}
+
+void CheckBytes(const StatusOr<ByteSpan>& element, size_t message_bytes) {
+  if (element.ok()) INFENCLAVE_CHECK(element->size() <= message_bytes);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view text = AsText({data, size});
+  if (text.starts_with("grpc")) {
+    if (auto endpoints = ParseEndpoints(text); endpoints.ok()) {
+      for (const OipEndpoint& endpoint : *endpoints) {
+        INFENCLAVE_CHECK(!endpoint.model.empty() && endpoint.target.find(':') != std::string::npos);
+      }
+    }
+    return 0;
+  }
+  if (inference::ModelInferRequest request; request.ParseFromArray(data, static_cast<int>(size))) {
+    CheckBytes(ReadBytesInput(request, ""), size);
+    CheckFloats(ReadF32Input(request, ""));
+  }
+  if (inference::ModelInferResponse response; response.ParseFromArray(data, static_cast<int>(size))) {
+    CheckBytes(ReadBytesOutput(response, ""), size);
+    CheckFloats(ReadF32Output(response, ""));
+  }
+  return 0;
+}
