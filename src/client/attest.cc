@@ -1,0 +1,50 @@
+#include "client/attest.h"
+
+#include <grpcpp/client_context.h>
+
+#include <algorithm>
+
+#include "oip/client.h"
+#include "oip/confidential.h"
+#include "oip/enclave.grpc.pb.h"
+#include "oip/status.h"
+
+namespace infenclave {
+namespace {
+
+// Evidence with collateral is the largest that comes back; sealed requests, bounded by the manifest, go out.
+constexpr size_t kMaxMessageBytes = kMaxSealedRequestBytes + (1 << 20);
+
+}  // namespace
+
+ServerConnection::ServerConnection(const std::string& address)
+    : address_(address), channel_(MakeChannel(address, kMaxMessageBytes)) {}
+
+Status ServerConnection::Explain(const Status& status) const {
+  if (status.ok()) return status;
+  // The server is not trusted with the user's terminal.
+  std::string message = MessageOf(status);
+  std::ranges::replace_if(
+      message, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  if (status.code() == StatusCode::kUnavailable && message.starts_with("failed to connect")) {
+    const size_t colon = message.rfind(": ");
+    return Unavailable("cannot connect to ", address_, " (",
+                       colon == std::string::npos ? message : message.substr(colon + 2),
+                       "): is 'infenclave serve' running there?");
+  }
+  return MakeStatus(status.code(), Concat(address_, ": ", message));
+}
+
+StatusOr<GetEvidenceReply> FetchEvidence(const ServerConnection& server, const std::optional<Nonce>& nonce,
+                                         std::chrono::milliseconds timeout) {
+  v1::GetEvidenceRequest request;
+  if (nonce.has_value()) request.set_nonce(std::string(AsText(*nonce)));
+  v1::GetEvidenceResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  const grpc::Status status = v1::Enclave::NewStub(server.channel())->GetEvidence(&context, request, &response);
+  if (!status.ok()) return server.Explain(FromGrpc(status));
+  return FromProto(response);
+}
+
+}  // namespace infenclave

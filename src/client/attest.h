@@ -1,0 +1,38 @@
+// Asking an enclave for evidence, over gRPC.
+#ifndef INFENCLAVE_CLIENT_ATTEST_H_
+#define INFENCLAVE_CLIENT_ATTEST_H_
+
+#include <grpcpp/channel.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/status.h"
+#include "protocol/calls.h"
+
+namespace infenclave {
+
+// A server of ours by its address, HOST:PORT or another of gRPC's target URIs.
+class ServerConnection {
+ public:
+  explicit ServerConnection(const std::string& address);
+
+  const std::string& address() const { return address_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  // What gRPC says of the connection, as a line that says what to do; other errors with the address before them, and
+  // without control characters.
+  Status Explain(const Status& status) const;
+
+ private:
+  std::string address_;
+  std::shared_ptr<grpc::Channel> channel_;
+};
+
+StatusOr<GetEvidenceReply> FetchEvidence(const ServerConnection& server, const std::optional<Nonce>& nonce,
+                                         std::chrono::milliseconds timeout);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_CLIENT_ATTEST_H_
