@@ -61,6 +61,6 @@ function(infenclave_python_test name script)
     return()
   endif()
   add_test(NAME ${name} COMMAND "${INFENCLAVE_PYTHON}" -B "${CMAKE_CURRENT_SOURCE_DIR}/${script}" -v)
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600 SKIP_REGULAR_EXPRESSION "SKIPPED"
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS python SKIP_REGULAR_EXPRESSION "SKIPPED"
     ENVIRONMENT "INFENCLAVE_SHARED=${INFENCLAVE_SHARED};INFENCLAVE_BINARY_DIR=${CMAKE_BINARY_DIR};INFENCLAVE_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
 endfunction()

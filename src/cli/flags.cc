@@ -82,7 +82,7 @@ class Formatter : public CLI::Formatter {
   }
   // "--precision f32|bf16|int8", "--cut TEXT (required)"; CLI11's own adds types, defaults and brackets.
   std::string make_option_opts(const CLI::Option* option) const override {
-    std::string kind = option->get_option_text();
+    const std::string& kind = option->get_option_text();
     return kind.empty() ? "" : " " + kind;
   }
 };
