@@ -1,8 +1,9 @@
 // The host's end of the channel to the enclave: calls in, replies out.
 //
-// Spawn() starts infenclave-enclave (posix_spawn, never a bare fork) with one end of a socket pair, passes it a memfd as
-// shared memory, and waits until it is ready. Attach() connects to one that listens elsewhere (unix:PATH, vsock:CID:PORT,
-// tcp:HOST:PORT). Both use one framing. When the enclave dies or misbehaves, every call from then on is UNAVAILABLE.
+// Spawn() starts infenclave-enclave (posix_spawn, never a bare fork) with one end of a socket pair, and waits for its
+// hello, which brings the shared memory and a doorbell per lane. Attach() connects to one that listens elsewhere
+// (unix:PATH, vsock:CID:PORT, tcp:HOST:PORT), once per lane. When the enclave dies or misbehaves, every call from then
+// on is UNAVAILABLE, and says how it ended.
 //
 // Threads: Call may be used by several threads at once, one per lane; it blocks until the reply is there.
 #ifndef INFENCLAVE_HOST_ENCLAVE_LINK_H_
@@ -18,24 +19,27 @@
 namespace infenclave {
 
 struct SpawnOptions {
-  std::string executable;   // infenclave-enclave
+  std::string executable;  // infenclave-enclave
   std::string bundle_path;
   EnclaveOptions enclave;
 };
 
 class EnclaveLink {
  public:
+  // Fails with the enclave's own status if it could not start (a bundle for another class of TEE: PERMISSION_DENIED).
   static StatusOr<std::unique_ptr<EnclaveLink>> Spawn(const SpawnOptions& options);
   static StatusOr<std::unique_ptr<EnclaveLink>> Attach(const std::string& address);
   virtual ~EnclaveLink() = default;
 
-  // The reply's bytes; valid until the next Call on the same lane. The host has copied nothing out of shared memory yet,
-  // and may read it in place: the enclave writes it once and does not read it back.
+  // The reply's bytes; valid until the next Call on the same lane. The host has copied nothing out of shared memory
+  // yet, and may read it in place: the enclave writes it once and does not read it back. A call longer than
+  // max_call_bytes() is INVALID_ARGUMENT and does not reach the enclave.
   virtual StatusOr<ByteSpan> Call(ByteSpan call, int lane) = 0;
   virtual bool alive() const = 0;
   // What the enclave said of itself when it started: TEE, secret memory kind, sandbox, instruction set.
   virtual const std::string& start_line() const = 0;
   virtual int lanes() const = 0;
+  virtual uint64_t max_call_bytes() const = 0;
 };
 
 }  // namespace infenclave

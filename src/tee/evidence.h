@@ -10,8 +10,8 @@
 
 namespace infenclave {
 
-// Used by one thread at a time. What it needs to open (files, a directory of configfs), it opens when it is made, before
-// the sandbox closes.
+// Used by one thread at a time. What it needs to open (files, a directory of configfs), it opens when it is made,
+// before the sandbox closes.
 class EvidenceMaker {
  public:
   virtual ~EvidenceMaker() = default;

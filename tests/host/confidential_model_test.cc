@@ -45,6 +45,7 @@ class ScriptedEnclave final : public EnclaveLink {
   bool alive() const override { return alive_; }
   const std::string& start_line() const override { return line_; }
   int lanes() const override { return 1; }
+  uint64_t max_call_bytes() const override { return 1 << 20; }
 
   std::atomic<bool> alive_ = true, provisioned_ = true;
   Manifest manifest_ = SmallManifest();

@@ -1,0 +1,48 @@
+// The opened FrontNet: one compiled instance per lane, with its input and output in secret memory.
+//
+// Instances are compiled for batch 1 and run once per request, also for several requests in one Begin. A lane computes
+// on few threads, where a larger batch gains little, while each further batch size would hold the weights once more in
+// memory that is scarce (RLIMIT_MEMLOCK), would have to be compiled before code generation closes, and would waste its
+// empty places.
+#ifndef INFENCLAVE_ENCLAVE_FRONT_NET_H_
+#define INFENCLAVE_ENCLAVE_FRONT_NET_H_
+
+#include <optional>
+#include <vector>
+
+#include "enclave/enclave_core.h"
+#include "engine/compiled_network.h"
+#include "protocol/manifest.h"
+
+namespace infenclave {
+
+class FrontNet {
+ public:
+  // `manifest` must outlive it.
+  FrontNet(const Manifest& manifest, const EnclaveOptions& options);
+
+  // On the lane's thread. INVALID_ARGUMENT if the graph does not go from the manifest's picture to its IR.
+  Status Compile(const Graph& graph, int lane);
+
+  // On the lane's thread: normalises a picture of the manifest's size, runs, and writes the IR in the manifest's type.
+  Status Run(ByteSpan rgb, MutableByteSpan ir, int lane);
+  // Of one request.
+  size_t ir_bytes() const { return ir_bytes_; }
+
+ private:
+  struct Lane {
+    std::optional<CompiledNetwork> network;
+    Tensor input, output;
+  };
+  const Manifest& manifest_;
+  const int threads_;
+  size_t ir_bytes_ = 0;
+  std::vector<Lane> lanes_;
+};
+
+// Rounds to nearest even; NaNs stay NaNs. Without a branch.
+void ToBf16(std::span<const float> in, MutableByteSpan out);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_ENCLAVE_FRONT_NET_H_
