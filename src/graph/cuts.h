@@ -17,7 +17,7 @@ namespace infenclave {
 
 // One graph input and one graph output are needed.
 StatusOr<std::vector<ValueId>> CutPoints(const Graph& graph);
-// The cut point of that name, else NOT_FOUND with the nearest names.
+// The cut point of that name, else NOT_FOUND with the nearest ones.
 StatusOr<ValueId> FindCut(const Graph& graph, std::string_view name);
 
 struct Partition {
@@ -26,13 +26,17 @@ struct Partition {
 // front: input -> cut; back: cut -> output. The tensor keeps its name on both sides; each side has the constants it
 // needs.
 StatusOr<Partition> SplitAt(const Graph& graph, ValueId cut);
+// The part that computes any one tensor from the graph's inputs.
+StatusOr<Graph> UpTo(const Graph& graph, ValueId tensor);
 
 // FLOPs count a multiply and an add as two; elementwise operators and pooling one per output element and tap.
 // An opaque node counts as zero and sets `opaque`.
 struct Cost {
   int64_t flops = 0;
   int64_t weight_bytes = 0;  // as f32
-  int64_t peak_bytes = 0;    // the largest sum of live f32 activations at batch 1, input and output included
+  // The arena (graph/memory_plan.h) for f32 activations of the graph's batch, input and output included; operators that
+  // only change the shape share their input's memory.
+  int64_t peak_bytes = 0;
   bool opaque = false;
 };
 StatusOr<Cost> CostOf(const Graph& graph);

@@ -354,7 +354,11 @@ StatusOr<Tensor> EvaluateExpand(const NodeView& v) {
 }
 
 StatusOr<Tensor> EvaluateGather(const NodeView& v) {
-  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> indices, v.Ints(1));
+  Tensor flat = v.Constant(1)->Clone();
+  flat.Reshape({flat.elements()});
+  std::vector<int64_t> indices;
+  if (flat.dtype() == DType::kI64) indices.assign(flat.as<int64_t>().begin(), flat.as<int64_t>().end());
+  if (flat.dtype() == DType::kI32) indices.assign(flat.as<int32_t>().begin(), flat.as<int32_t>().end());
   INFENCLAVE_ASSIGN_OR_RETURN(int64_t axis, IntAttribute(v.node, "axis", 0));
   INFENCLAVE_ASSIGN_OR_RETURN(axis, NormalizeAxis(axis, v.shape(0).size()));
   const Tensor& in = *v.Constant(0);

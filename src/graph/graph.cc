@@ -21,8 +21,8 @@ Status ValidateValues(const Graph& graph) {
   for (const Value& value : graph.values) {
     if (value.name.empty()) return InvalidArgument("graph: a value has no name");
     if (!names.insert(value.name).second) return InvalidArgument("graph: two values are named '", value.name, "'");
-    StatusOr<int64_t> elements = NumElements(value.shape);
-    if (!elements.ok()) return Annotate(elements.status(), Concat("value '", value.name, "'"));
+    Status shape = CheckShape(value.shape);
+    if (!shape.ok()) return Annotate(shape, Concat("value '", value.name, "'"));
   }
   for (const auto& [id, tensor] : graph.constants) {
     if (!InRange(graph, id)) return InvalidArgument("graph: a constant has the unknown value ", id);
@@ -133,11 +133,17 @@ std::vector<std::vector<int>> Consumers(const Graph& graph) {
     for (ValueId id : graph.nodes[n].inputs) {
       if (id == kNoValue) continue;
       std::vector<int>& readers = out[static_cast<size_t>(id)];
-      // A node that reads a value twice (x * x) is one reader.
       if (readers.empty() || readers.back() != static_cast<int>(n)) readers.push_back(static_cast<int>(n));
     }
   }
   return out;
+}
+
+Status CheckShape(const Shape& shape) {
+  if (shape.size() > kMaxRank) return InvalidArgument("rank ", shape.size(), " exceeds ", kMaxRank);
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(shape));
+  if (elements > kMaxValueElements) return InvalidArgument("shape ", ToString(shape), " has more than 2^31 elements");
+  return OkStatus();
 }
 
 Status Validate(const Graph& graph) {

@@ -20,6 +20,10 @@
 
 namespace infenclave {
 
+inline constexpr size_t kMaxRank = 8;
+// 8 GiB of f32: far above any classifier's activation, and low enough that no product of a few of them overflows.
+inline constexpr int64_t kMaxValueElements = int64_t{1} << 31;
+
 using ValueId = int32_t;
 inline constexpr ValueId kNoValue = -1;  // an optional input or output that is absent
 
@@ -38,6 +42,7 @@ struct FusedActivation {
     kElu = 7,
     kTanh = 8
   };
+  static constexpr Kind kLast = Kind::kTanh;
   Kind kind = Kind::kNone;
   float alpha = 0, beta = 0;  // Clip: lower and upper bound; LeakyRelu, Elu: slope in alpha
 };
@@ -89,12 +94,15 @@ StatusOr<std::string> StringAttribute(const Node& node, std::string_view name, s
 StatusOr<std::vector<int64_t>> IntsAttribute(const Node& node, std::string_view name, std::vector<int64_t> otherwise);
 
 // For each value the node that makes it (index into nodes, -1 for inputs and constants), and the nodes that read it.
+// A node that reads a value twice is one reader.
 std::vector<int> Producers(const Graph& graph);
 std::vector<std::vector<int>> Consumers(const Graph& graph);
 
-// Structure: ids in range, unique names, one producer each, topological order, constants of the declared shape,
-// outputs produced. Every function that takes a Graph expects one that passes.
+// Structure: ids in range, unique names, bounded shapes, one producer each, topological order, constants of the
+// declared shape, outputs produced. Every function that takes a Graph expects one that passes.
 Status Validate(const Graph& graph);
+// Rank and number of elements within the limits above.
+Status CheckShape(const Shape& shape);
 
 }  // namespace infenclave
 

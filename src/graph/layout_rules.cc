@@ -101,7 +101,7 @@ Types InferSplit(const NodeView& v) {
   int64_t dim = in[static_cast<size_t>(axis)], parts = static_cast<int64_t>(v.node.outputs.size());
   std::vector<int64_t> sizes;
   if (v.Has(1)) {
-    INFENCLAVE_ASSIGN_OR_RETURN(sizes, v.Ints(1));
+    INFENCLAVE_ASSIGN_OR_RETURN(sizes, v.Ints(1, parts));
   } else {
     INFENCLAVE_ASSIGN_OR_RETURN(parts, IntAttribute(v.node, "num_outputs", parts));
     if (parts != static_cast<int64_t>(v.node.outputs.size())) return InvalidArgument("num_outputs is ", parts);

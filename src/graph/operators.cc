@@ -12,9 +12,6 @@ namespace {
 using Kind = FusedActivation::Kind;
 using namespace rules;  // NOLINT: the table is about nothing else
 
-// 8 GiB of f32: far above any classifier's activation, and low enough that no product of a few of them overflows.
-constexpr int64_t kMaxValueElements = int64_t{1} << 31;
-
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 float Relu(float x, float, float) { return x > 0 ? x : 0.0f; }
@@ -376,10 +373,7 @@ StatusOr<std::vector<TensorType>> InferChecked(const NodeView& v, const Operator
   if (op.scalar.f != nullptr) INFENCLAVE_RETURN_IF_ERROR(ScalarParametersOf(v).status());
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<TensorType> types, op.infer(v));
   for (const TensorType& type : types) {
-    INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(type.shape));
-    if (elements > kMaxValueElements) {
-      return InvalidArgument("output ", ToString(type.shape), " has more than 2^31 elements");
-    }
+    INFENCLAVE_RETURN_IF_ERROR(CheckShape(type.shape));
   }
   return types;
 }
@@ -402,11 +396,14 @@ const Tensor* NodeView::Constant(size_t i) const {
   return it == graph.constants.end() ? nullptr : &it->second;
 }
 
-StatusOr<std::vector<int64_t>> NodeView::Ints(size_t i) const {
+StatusOr<std::vector<int64_t>> NodeView::Ints(size_t i, int64_t limit) const {
   if (!Has(i)) return InvalidArgument("input ", i, " is missing");
   const Tensor* list = Constant(i);
   if (list == nullptr) return Unimplemented("input ", i, ", '", in(i).name, "', depends on the image");
   if (list->shape().size() > 1) return InvalidArgument("'", in(i).name, "' is ", ToString(list->shape()), ", no list");
+  if (list->elements() > limit) {
+    return InvalidArgument("'", in(i).name, "' has ", list->elements(), " entries, expected at most ", limit);
+  }
   if (list->dtype() == DType::kI64) {
     auto values = list->as<int64_t>();
     return std::vector<int64_t>(values.begin(), values.end());

@@ -31,8 +31,8 @@ struct NodeView {
   const Shape& shape(size_t i) const { return in(i).shape; }
   // The input's data if it is a constant, else nullptr.
   const Tensor* Constant(size_t i) const;
-  // The values of a constant i64 or i32 list or scalar; an error that names it if it is anything else.
-  StatusOr<std::vector<int64_t>> Ints(size_t i) const;
+  // The values of a constant i64 or i32 list or scalar; an error that names it if it is anything else, or longer.
+  StatusOr<std::vector<int64_t>> Ints(size_t i, int64_t limit = 2 * kMaxRank) const;
   // Output 0 after inference.
   const Value& out() const { return graph.value(node.outputs[0]); }
 };

@@ -20,8 +20,8 @@ TEST(Validate, NamesWhatIsWrong) {
     void (*damage)(Graph&);
     std::string message;
   } cases[] = {
-      {[](Graph& g) { g.values[0].name = ""; }, "graph: a value has no name"},
-      {[](Graph& g) { g.values[0].name = "y"; }, "graph: two values are named 'y'"},
+      {[](Graph& g) { g.values[0].name.clear(); }, "graph: a value has no name"},
+      {[](Graph& g) { g.values[0].name = g.values.back().name; }, "graph: two values are named 'y'"},
       {[](Graph& g) {
          g.values[0].shape = {-1, 3};
        },

@@ -143,6 +143,8 @@ TEST_F(ShapeRules, Layout) {
       {"Squeeze", {{1, 8, 1, 2}}, {}, {}, "[8,2]"},
       {"Squeeze", {{2, 8, 1, 2}}, {{3}}, {}, "cannot squeeze axis 3 of [2,8,1,2]"},
       {"Unsqueeze", {{2, 8}}, {{-1, 0}}, {}, "[1,2,8,1]"},
+      {"Unsqueeze", {{2, 8}}, {{2, 3, 4, 5, 6, 7, 8}}, {}, "rank 9 exceeds 8"},
+      {"Reshape", {{2, 8}}, {I(17, 1)}, {}, "'c1' has 17 entries, expected at most 16"},
       {"Transpose", {{1, 224, 224, 3}}, {}, {{"perm", I{0, 3, 1, 2}}}, "[1,3,224,224]"},
       {"Transpose", {{2, 3}}, {}, {}, "[3,2]"},
       {"Transpose", {{2, 3}}, {}, {{"perm", I{0, 0}}}, "perm [0,0] does not permute [2,3]"},
@@ -166,7 +168,7 @@ TEST_F(ShapeRules, Layout) {
       {"Gather", {{5, 4}}, {{0, 2, 4}}, {{"axis", int64_t{0}}}, "[3,4]"},
       {"Expand", {{3, 1}}, {{2, 1, 6}}, {}, "[2,3,6]"},
       {"Expand", {{3, 1}}, {{1 << 20, 3, 1 << 20}}, {}, "shape [1048576,3,1048576] has more than 2^40 elements"},
-      {"Expand", {{1}}, {{1 << 20, 1 << 12}}, {}, "output [1048576,4096] has more than 2^31 elements"},
+      {"Expand", {{1}}, {{1 << 20, 1 << 12}}, {}, "shape [1048576,4096] has more than 2^31 elements"},
       {"Reshape", {{2, 6}, {2}}, {}, {}, "input 1, 'x1', depends on the image"},
   });
 }

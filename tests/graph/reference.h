@@ -9,11 +9,12 @@
 
 namespace infenclave {
 
-// Evaluates the graph (convolutions and pooling in two dimensions) on inputs filled with a fixed pseudo-random pattern
-// in [-1, 1], and returns its outputs by name.
-std::map<std::string, Tensor> Evaluate(const Graph& graph);
+// Evaluates the graph (convolutions and pooling in two dimensions) and returns its outputs by name. Inputs that are not
+// given by name hold a fixed pseudo-random pattern in [-1, 1].
+std::map<std::string, Tensor> Evaluate(const Graph& graph, const std::map<std::string, Tensor>& given = {});
 
-// Both graphs' outputs agree in name, shape and, to 1e-5 of the largest element, value.
+// The same names, shapes and, to 1e-5 of the largest element, values.
+void ExpectSame(const std::map<std::string, Tensor>& expected, const std::map<std::string, Tensor>& actual);
 void ExpectSameFunction(const Graph& expected, const Graph& actual);
 
 }  // namespace infenclave
