@@ -3,7 +3,6 @@
 #include <limits>
 #include <optional>
 
-#include "graph/operators.h"
 #include "graph/pass_util.h"
 #include "graph/passes.h"
 
@@ -47,7 +46,7 @@ std::optional<Affine> BatchNormAffine(const NodeView& v) {
 // The affine function that a node applies to its input `data`, if that is what it does.
 std::optional<Affine> AffineOf(const NodeView& v, size_t* data) {
   const std::string& op = v.node.op;
-  if (!v.node.domain.empty() || v.node.activation.kind != FusedActivation::Kind::kNone) return std::nullopt;
+  if (IsOpaque(v.node) || v.node.activation.kind != FusedActivation::Kind::kNone) return std::nullopt;
   *data = 0;
   if (op == "BatchNormalization") return BatchNormAffine(v);
   if (op != "Mul" && op != "Add" && op != "Sub" && op != "Div") return std::nullopt;
@@ -101,7 +100,7 @@ class AffineFolder {
     int producer = flow_.producer(value);
     if (producer < 0 || !flow_.HasOneReader(value)) return false;
     Node& node = graph_.nodes[static_cast<size_t>(producer)];
-    if (!node.domain.empty() || node.activation.kind != FusedActivation::Kind::kNone) return false;
+    if (IsOpaque(node) || node.activation.kind != FusedActivation::Kind::kNone) return false;
     if (node.op == "Conv" ? !FoldIntoConv(node, affine) : !FoldIntoMatrix(node, affine)) return false;
     node.outputs[0] = out;
     flow_.producers[static_cast<size_t>(out)] = producer;
@@ -211,8 +210,8 @@ float LowerBound(const Graph& graph, const Flow& flow, ValueId id) {
   constexpr float kNone = -std::numeric_limits<float>::infinity();
   if (flow.producer(id) < 0) return kNone;
   const Node& node = graph.nodes[static_cast<size_t>(flow.producer(id))];
-  if (node.op == "Relu" || node.op == "Sigmoid" || node.op == "HardSigmoid") return 0;
-  if (node.op != "Clip" || !node.domain.empty()) return kNone;
+  if (Is(node, "Relu") || Is(node, "Sigmoid") || Is(node, "HardSigmoid")) return 0;
+  if (!Is(node, "Clip")) return kNone;
   StatusOr<ScalarParameters> bounds = ScalarParametersOf({graph, node});
   return bounds.ok() ? bounds->alpha : kNone;
 }
@@ -260,11 +259,11 @@ StatusOr<Graph> FoldPad(Graph graph) {
   std::vector<bool> erased(graph.nodes.size());
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node& pad = graph.nodes[n];
-    if (pad.op != "Pad" || !pad.domain.empty() || !flow.HasOneReader(pad.outputs[0])) continue;
+    if (!Is(pad, "Pad") || !flow.HasOneReader(pad.outputs[0])) continue;
     StatusOr<std::string> mode = StringAttribute(pad, "mode", "constant");
     Node& reader = graph.nodes[static_cast<size_t>(flow.readers(pad.outputs[0])[0])];
-    bool window = reader.op == "Conv" || reader.op == "MaxPool" || reader.op == "AveragePool";
-    if (!mode.ok() || *mode != "constant" || !window || !reader.domain.empty()) continue;
+    bool window = Is(reader, "Conv") || Is(reader, "MaxPool") || Is(reader, "AveragePool");
+    if (!mode.ok() || *mode != "constant" || !window) continue;
     if (reader.inputs[0] != pad.outputs[0] || graph.value(pad.inputs[0]).dtype != DType::kF32) continue;
     erased[n] = MovePad(graph, flow, pad, reader);
   }

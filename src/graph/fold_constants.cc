@@ -1,7 +1,6 @@
 // FoldConstants and RemoveIdentities.
 #include <algorithm>
 
-#include "graph/operators.h"
 #include "graph/pass_util.h"
 #include "graph/passes.h"
 
@@ -23,7 +22,7 @@ bool IsFoldable(const Graph& graph, const Node& node) {
 // A Reshape's target, often folded from Shape arithmetic, holds the batch size. With -1 in dimension 0 instead it works
 // for any batch.
 void FreeBatch(Graph& graph, Node& node, FreshNames& names) {
-  if (node.op != "Reshape" || !node.domain.empty() || graph.IsConstant(node.inputs[0])) return;
+  if (!Is(node, "Reshape") || graph.IsConstant(node.inputs[0])) return;
   const Value& out = graph.value(node.outputs[0]);
   Shape target = out.shape;
   if (target.empty() || std::find(target.begin(), target.end(), 0) != target.end()) return;

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "graph/operators.h"
 #include "graph/pass_util.h"
 #include "graph/passes.h"
 
@@ -58,13 +57,13 @@ class ActivationFuser {
   // Mul(x, Sigmoid(x)), and nothing else reads either.
   void FuseSwish(size_t n) {
     const Node& mul = graph_.nodes[n];
-    if (mul.op != "Mul" || !mul.domain.empty() || mul.activation.kind != Kind::kNone) return;
+    if (!Is(mul, "Mul") || mul.activation.kind != Kind::kNone) return;
     for (size_t side : {0, 1}) {
       ValueId x = mul.inputs[side], s = mul.inputs[1 - side];
       int sigmoid = flow_.producer(s);
       if (sigmoid < 0 || !flow_.HasOneReader(s) || flow_.is_output[static_cast<size_t>(x)]) continue;
       const Node& node = graph_.nodes[static_cast<size_t>(sigmoid)];
-      if (node.op != "Sigmoid" || !node.domain.empty() || node.inputs[0] != x) continue;
+      if (!Is(node, "Sigmoid") || node.inputs[0] != x) continue;
       Node* host = Host(x);
       if (host == nullptr || flow_.readers(x).size() != 2) continue;
       erased_[static_cast<size_t>(sigmoid)] = true;

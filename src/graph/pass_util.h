@@ -6,7 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "graph/graph.h"
+#include "graph/operators.h"
 
 namespace infenclave {
 
@@ -25,6 +25,12 @@ struct Flow {
   std::vector<std::vector<int>> consumers;
   std::vector<bool> is_output;
 };
+
+// The node is that operator of the table (an opaque node may bear its name).
+inline bool Is(const Node& node, std::string_view op) {
+  const Operator* row = OperatorOf(node);
+  return row != nullptr && row->name == op;
+}
 
 // Names for values that a pass adds.
 class FreshNames {
