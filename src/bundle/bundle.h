@@ -1,8 +1,8 @@
 // Bundles: a network cut in three, sealed and signed; a directory of
 //   manifest  manifest.json  manifest.sig  frontnet.sealed  mapping.sealed  backnet.onnx
 //
-// Nothing trusts manifest.json. Opening verifies the signature before it parses, and every digest before it returns, and
-// says which part is wrong and why.
+// Nothing trusts manifest.json. Opening verifies the signature before it parses, and every digest before it returns,
+// and says which part is wrong and why.
 #ifndef INFENCLAVE_BUNDLE_BUNDLE_H_
 #define INFENCLAVE_BUNDLE_BUNDLE_H_
 
@@ -17,8 +17,8 @@
 namespace infenclave {
 
 struct PartitionOptions {
-  std::string cut;                   // the tensor's name
-  std::vector<std::string> labels;   // one per class, in the model's order
+  std::string cut;                  // the tensor's name
+  std::vector<std::string> labels;  // one per class, in the model's order
   std::string model_name;
   uint64_t model_version = 1;
   Preprocessing preprocessing;
@@ -52,11 +52,18 @@ struct PartitionResult {
 
 // Cuts, permutes the classes, seals and signs. Refused (INVALID_ARGUMENT) where the permutation cannot be hidden in the
 // last linear layer; a final Softmax is stripped.
-StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey& owner, const PartitionOptions& options);
+StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey& owner,
+                                     const PartitionOptions& options);
 
 // Writes the directory (which must not exist) whole or not at all.
 Status WriteBundle(const Bundle& bundle, const std::string& path);
-// PERMISSION_DENIED for a wrong signature, a wrong digest, a part of another bundle; `owner`, where given, must have signed.
+struct OpenOptions {
+  std::optional<Ed25519PublicKey> owner;  // who must have signed; not given: whoever the manifest says
+  uint64_t min_version = 0;
+};
+// NOT_FOUND for a missing part; PERMISSION_DENIED for a wrong signature, another owner, a wrong digest, a part of
+// another bundle, a version below the minimum.
+StatusOr<Bundle> OpenBundle(const std::string& path, const OpenOptions& options);
 StatusOr<Bundle> OpenBundle(const std::string& path, const std::optional<Ed25519PublicKey>& owner = std::nullopt);
 
 std::string ManifestToJson(const Manifest& manifest);
