@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import random
+import struct
 import subprocess
 import tempfile
 import unittest
+import zlib
 
 from PIL import Image, ImageOps
 
@@ -37,6 +39,18 @@ def short_side(image, short, size):
     image = image.resize((width, height), Image.BICUBIC)
     left, top = int(round((width - size) / 2.0)), int(round((height - size) / 2.0))
     return image.crop((left, top, left + size, top + size))
+
+
+def interlaced_png(image):
+    """Adam7 by hand, for Pillow reads it and does not write it."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = b""
+    for x0, y0, dx, dy in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:
+        for y in range(y0, image.height, dy):
+            pixels = b"".join(bytes(image.getpixel((x, y))) for x in range(x0, image.width, dx))
+            rows += b"\0" + pixels if pixels else b""
+    header = struct.pack(">IIBBBBB", image.width, image.height, 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 class Pillow(unittest.TestCase):
@@ -86,6 +100,12 @@ class Pillow(unittest.TestCase):
                 image = self.noise(61, 47, mode) if mode != "P" else self.noise(61, 47).quantize(200)
                 image.save(path, **options)
                 self.expect(Image.open(path).convert("RGB"), "decode", path)
+
+    def test_interlaced_png(self):
+        path = self.folder / "in.png"
+        for size in [(1, 1), (3, 2), (5, 9), (19, 13)]:
+            path.write_bytes(interlaced_png(self.noise(*size)))
+            self.expect(Image.open(path).convert("RGB"), "decode", path)
 
     def test_sixteen_bits_keep_the_high_byte(self):
         path = self.folder / "in.png"
