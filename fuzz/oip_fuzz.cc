@@ -1,5 +1,5 @@
-// Any message as a ModelInfer request or answer, and any text as a list of endpoints: a value that fits its description,
-// or an error.
+// Any message as a ModelInfer request or answer, and any text as a list of endpoints: a value that fits its
+// description, or an error.
 #include "oip/client.h"
 #include "oip/infer.h"
 

@@ -31,8 +31,8 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-// A status for the current errno: NOT_FOUND, PERMISSION_DENIED is kept for refusals and so EACCES is FAILED_PRECONDITION,
-// RESOURCE_EXHAUSTED for a full disk or too many descriptors, else INTERNAL. "what: strerror".
+// A status for the current errno: NOT_FOUND, PERMISSION_DENIED is kept for refusals and so EACCES is
+// FAILED_PRECONDITION, RESOURCE_EXHAUSTED for a full disk or too many descriptors, else INTERNAL. "what: strerror".
 Status ErrnoStatus(std::string_view what);
 
 // The whole file; more than `limit` bytes, a directory or a device are an error.

@@ -74,8 +74,8 @@ namespace internal {
 #define INFENCLAVE_CHECK(condition) \
   ((condition) ? static_cast<void>(0) : ::infenclave::internal::CheckFailed(__FILE__, __LINE__, #condition))
 
-#define INFENCLAVE_RETURN_IF_ERROR(expr)               \
-  do {                                                 \
+#define INFENCLAVE_RETURN_IF_ERROR(expr)                                                       \
+  do {                                                                                         \
     if (auto infenclave_status_ = (expr); !infenclave_status_.ok()) return infenclave_status_; \
   } while (false)
 

@@ -4,8 +4,8 @@
 // heavy to compile, so only main.cc includes it; commands declare their flags through Flags.
 //
 // run() returns OK (exit 0), or a status: INVALID_USAGE is reported by the parser (exit 2), PERMISSION_DENIED exits 3,
-// anything else 1. main prints "infenclave <command>: <message>" on standard error. With --json a command prints JSON and
-// nothing else on standard output.
+// anything else 1. main prints "infenclave <command>: <message>" on standard error. With --json a command prints JSON
+// and nothing else on standard output.
 #ifndef INFENCLAVE_CLI_COMMAND_H_
 #define INFENCLAVE_CLI_COMMAND_H_
 

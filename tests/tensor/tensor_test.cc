@@ -42,9 +42,9 @@ TEST(Half, EveryFiniteBitPatternSurvivesTheRoundTrip) {
 }
 
 TEST(Half, NarrowingRoundsToNearestEven) {
-  EXPECT_EQ(F32ToF16(1.0f + 0x1p-11f), 0x3c00);          // a tie goes to the even neighbour
+  EXPECT_EQ(F32ToF16(1.0f + 0x1p-11f), 0x3c00);  // a tie goes to the even neighbour
   EXPECT_EQ(F32ToF16(1.0f + 0x1p-11f + 0x1p-20f), 0x3c01);
-  EXPECT_EQ(F32ToF16(65520.0f), 0x7c00);                 // half way to 65536 overflows
+  EXPECT_EQ(F32ToF16(65520.0f), 0x7c00);  // half way to 65536 overflows
   EXPECT_EQ(F32ToF16(65519.0f), 0x7bff);
   EXPECT_EQ(F32ToBf16(1.0f + 0x1p-8f), 0x3f80);
   EXPECT_EQ(F32ToBf16(1.0f + 3 * 0x1p-8f), 0x3f82);
