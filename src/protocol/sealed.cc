@@ -207,6 +207,7 @@ StatusOr<Answer> DecodeAnswer(ByteSpan bytes) {
   out.classes.resize(in.Count(std::min<size_t>(kMaxAnswerClasses, bytes.size() / 8)));
   for (AnswerClass& c : out.classes) {
     c.label = in.Text(kMaxLabelBytes);
+    c.label.resize(c.label.find_last_not_of('\0') + 1);  // the enclave pads, and does not tell its length
     c.probability = in.F32();
     if (!(c.probability >= 0 && c.probability <= 1)) in.Fail(Concat("probability ", c.probability));
   }

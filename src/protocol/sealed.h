@@ -69,7 +69,7 @@ StatusOr<std::array<uint8_t, kHpkeEncBytes>> PeekEnc(ByteSpan sealed);
 
 // ---- answers ------------------------------------------------------------------------------------------------------
 struct AnswerClass {
-  std::string label;
+  std::string label;  // zeros at its end are padding, which OpenAnswer takes off
   float probability = 0;
 };
 struct Answer {

@@ -214,7 +214,9 @@ TEST(EnclaveLink, AttachesOverUnixAndTcpAndAgainAfterAHostIsGone) {
       ASSERT_TRUE(link.ok()) << link.status();
       EXPECT_EQ((*link)->lanes(), 2);
       EXPECT_TRUE((*link)->alive());
-      if (attached == 0) ASSERT_EQ(HostOn(bundle, **link, 1).Provision(), OkStatus());
+      if (attached == 0) {
+        ASSERT_EQ(HostOn(bundle, **link, 1).Provision(), OkStatus());
+      }
       ExpectServes(bundle, **link, 0, 1);
       ExpectServes(bundle, **link, 1, 2);
     }
