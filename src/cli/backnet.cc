@@ -1,0 +1,59 @@
+#include <algorithm>
+#include <iostream>
+#include <thread>
+
+#include "bundle/bundle.h"
+#include "cli/command.h"
+#include "cli/serving.h"
+#include "host/backnet_server.h"
+
+namespace infenclave {
+namespace {
+
+constexpr auto kDrain = std::chrono::seconds(30);
+
+struct Options {
+  std::string bundle, listen = "127.0.0.1:8011";
+  int64_t workers = 0;
+  bool json = false;
+};
+
+Status Run(const Options& options) {
+  StopSignal stop;
+  INFENCLAVE_ASSIGN_OR_RETURN(Bundle bundle, OpenBundle(options.bundle));
+  const Manifest& manifest = bundle.manifest;
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int workers = options.workers > 0 ? static_cast<int>(options.workers) : cores;
+  INFENCLAVE_ASSIGN_OR_RETURN(
+      BackNetFactory backnet,
+      BuiltinBackNet(bundle.backnet_onnx, {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape}));
+  INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<BackNetServer> server,
+                              BackNetServer::Start(manifest, backnet, workers, options.listen));
+  PrintReady(options.json, server->address(),
+             Concat("ready on ", server->address(), ": infenclave serve ", options.bundle, " --backnet grpc://",
+                    server->address(), "/", manifest.model_name));
+  while (!stop.Wait(std::chrono::hours(1))) {
+  }
+  server->Shutdown(kDrain);
+  return OkStatus();
+}
+
+}  // namespace
+
+Command BacknetCommand() {
+  auto options = std::make_shared<Options>();
+  Command command;
+  command.name = "backnet";
+  command.summary = "serve a bundle's BackNet alone, for 'infenclave serve --backnet' elsewhere";
+  command.example = "infenclave backnet lite0.bundle --listen 0.0.0.0:8011";
+  command.declare = [options](Flags& flags) {
+    flags.Text("BUNDLE", &options->bundle, "the folder that 'infenclave partition' made", true);
+    flags.Text("--listen", &options->listen, "HOST:PORT (port 0 picks one) or unix:PATH; 127.0.0.1:8011 if not given");
+    flags.Int("--workers", &options->workers, "requests computed at once; 0 is one per core", 0, 1024);
+    flags.Switch("--json", &options->json, "print the ready line as JSON");
+  };
+  command.run = [options] { return Run(*options); };
+  return command;
+}
+
+}  // namespace infenclave

@@ -1,0 +1,83 @@
+#include <iostream>
+
+#include "attestation/policy.h"
+#include "base/file.h"
+#include "cli/command.h"
+#include "cli/serving.h"
+#include "client/provision.h"
+
+namespace infenclave {
+namespace {
+
+constexpr size_t kMaxKeysBytes = 64 << 10;
+constexpr auto kWatchEvery = std::chrono::seconds(2);
+constexpr auto kWatchTimeout = std::chrono::seconds(10);
+
+struct Options {
+  std::string keys, policy, server;
+  int64_t lease = int64_t{1} << 40;
+  bool watch = false;
+};
+
+StatusOr<BundleKeys> LoadKeys(const std::string& path) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes file, ReadFile(path, kMaxKeysBytes));
+  StatusOr<BundleKeys> keys = DecodeBundleKeys(file);
+  Wipe(file);
+  if (!keys.ok()) return Annotate(keys.status(), path);
+  return keys;
+}
+
+Status ProvisionOnce(const Options& options, const ServerConnection& server, const BundleKeys& keys,
+                     const Policy& policy) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Appraisal appraisal,
+                              ProvisionEnclave(server, keys, policy, static_cast<uint64_t>(options.lease)));
+  const Manifest& manifest = appraisal.manifest;
+  std::cout << "provisioned " << server.address() << ": model " << manifest.model_name << ", version "
+            << manifest.model_version << ", key " << HexEncode(appraisal.key_config.key_id) << std::endl;
+  if (manifest.tee_class == TeeClass::kSimulated) std::cerr << "WARNING: " << kSimulatedWarning << "\n";
+  return OkStatus();
+}
+
+// Gives keys whenever the enclave has none: after a restart, or when its lease is used up. A refusal ends it.
+Status Watch(const Options& options, const ServerConnection& server, const BundleKeys& keys, const Policy& policy) {
+  StopSignal stop;
+  Status last;
+  do {
+    const StatusOr<GetEvidenceReply> reply = FetchEvidence(server, std::nullopt, kWatchTimeout);
+    Status status = reply.status();
+    if (reply.ok() && !reply->provisioned) status = ProvisionOnce(options, server, keys, policy);
+    if (status.code() == StatusCode::kPermissionDenied) return status;
+    if (!status.ok() && status != last) std::cerr << "infenclave provision: " << status.message() << "; trying again\n";
+    last = status;
+  } while (!stop.Wait(kWatchEvery));
+  return OkStatus();
+}
+
+Status Provision(const Options& options) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Policy policy, LoadPolicy(options.policy));
+  INFENCLAVE_ASSIGN_OR_RETURN(BundleKeys keys, LoadKeys(options.keys));
+  const ServerConnection server(options.server);
+  if (options.watch) return Watch(options, server, keys, policy);
+  return ProvisionOnce(options, server, keys, policy);
+}
+
+}  // namespace
+
+Command ProvisionCommand() {
+  auto options = std::make_shared<Options>();
+  Command command;
+  command.name = "provision";
+  command.summary = "attest a server's enclave and give it the bundle's keys";
+  command.example = "infenclave provision lite0.bundle.keys --policy lite0.bundle.policy.toml --server 127.0.0.1:8001";
+  command.declare = [options](Flags& flags) {
+    flags.Text("KEYS", &options->keys, "the bundle's keys, BUNDLE.keys", true);
+    flags.Text("--policy", &options->policy, "what evidence to accept", true);
+    flags.Text("--server", &options->server, "HOST:PORT", true);
+    flags.Int("--lease", &options->lease, "requests to answer before keys must be given again", 1, INT64_MAX);
+    flags.Switch("--watch", &options->watch, "stay, and give keys again when the enclave has none");
+  };
+  command.run = [options] { return Provision(*options); };
+  return command;
+}
+
+}  // namespace infenclave

@@ -1,0 +1,57 @@
+#include "cli/serving.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+namespace infenclave {
+namespace {
+
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+}  // namespace
+
+StopSignal::StopSignal() {
+  const sigset_t set = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+bool StopSignal::Wait(std::chrono::milliseconds wait) {
+  const sigset_t set = StopSignals();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(wait);
+  const timespec time{seconds.count(), std::chrono::nanoseconds(wait - seconds).count()};
+  if (sigtimedwait(&set, nullptr, &time) < 0) return false;
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  return true;
+}
+
+void PrintReady(bool json, const std::string& address, const std::string& text) {
+  if (json) {
+    std::cout << nlohmann::ordered_json{{"ready", true}, {"address", address}}.dump() << std::endl;
+  } else {
+    std::cout << text << std::endl;
+  }
+}
+
+StatusOr<std::string> SiblingExecutable(const std::string& name) {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return Internal("cannot find out where this program lies: ", error.message());
+  const std::filesystem::path sibling = self.parent_path() / name;
+  if (access(sibling.c_str(), X_OK) != 0) {
+    return NotFound("there is no program ", sibling.string(), ": build or install it beside ",
+                    self.filename().string());
+  }
+  return sibling.string();
+}
+
+}  // namespace infenclave

@@ -1,0 +1,34 @@
+// What the commands that serve and the commands that ask have in common.
+#ifndef INFENCLAVE_CLI_SERVING_H_
+#define INFENCLAVE_CLI_SERVING_H_
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "base/status.h"
+
+namespace infenclave {
+
+// Said wherever the simulated TEE shows.
+inline constexpr char kSimulatedWarning[] =
+    "SIMULATED TEE: it protects against other processes of this machine, not against whoever runs it";
+
+// Blocks SIGINT and SIGTERM for this thread and all that it starts from now on, so that only WaitForStop() gets them. A
+// second signal, after the first was taken, ends the process at once.
+class StopSignal {
+ public:
+  StopSignal();
+  // True once one has come; false after `wait`.
+  bool Wait(std::chrono::milliseconds wait);
+};
+
+// The ready line, at once: `text`, or with --json {"ready":true,"address":ADDRESS}.
+void PrintReady(bool json, const std::string& address, const std::string& text);
+
+// A program that was built or installed beside this one.
+StatusOr<std::string> SiblingExecutable(const std::string& name);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_CLI_SERVING_H_

@@ -1,0 +1,19 @@
+// The owner's side: giving an attested enclave the keys to its bundle.
+#ifndef INFENCLAVE_CLIENT_PROVISION_H_
+#define INFENCLAVE_CLIENT_PROVISION_H_
+
+#include "attestation/policy.h"
+#include "bundle/bundle.h"
+#include "client/attest.h"
+
+namespace infenclave {
+
+// Attests the enclave by `policy` with a fresh nonce and seals the part keys to it. PERMISSION_DENIED if the policy
+// refuses, or if the bundle is not the one that the keys are for. Gives the appraisal of the enclave that holds them
+// now.
+StatusOr<Appraisal> ProvisionEnclave(const ServerConnection& server, const BundleKeys& keys, const Policy& policy,
+                                     uint64_t lease);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_CLIENT_PROVISION_H_
