@@ -155,7 +155,7 @@ Status Certificate::CheckValidAt(int64_t at) const {
   return OkStatus();
 }
 
-Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, int64_t at, std::string_view what) {
+Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, std::string_view what) {
   INFENCLAVE_CHECK(!chain.empty());
   const Certificate& last = chain.back();
   if (last.PublicKeyInfo() != root.PublicKeyInfo()) {
@@ -167,6 +167,10 @@ Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root
   }
   // Where it is the pinned certificate to the byte, its own signature proves nothing more.
   if (X509_cmp(last.get(), root.get()) != 0) INFENCLAVE_RETURN_IF_ERROR(Annotate(last.CheckIssuedBy(root), what));
+  return OkStatus();
+}
+
+Status CheckChainValidAt(const std::vector<Certificate>& chain, int64_t at, std::string_view what) {
   for (const Certificate& c : chain) INFENCLAVE_RETURN_IF_ERROR(Annotate(c.CheckValidAt(at), what));
   return OkStatus();
 }
@@ -198,7 +202,7 @@ StatusOr<RevocationList> RevocationList::Parse(ByteSpan bytes) {
   return out;
 }
 
-Status RevocationList::Check(const Certificate& issuer, int64_t at, std::string_view what) const {
+Status RevocationList::CheckIssuedBy(const Certificate& issuer, std::string_view what) const {
   const std::string from = CommonNameOf(X509_CRL_get_issuer(crl_.get()));
   if (X509_NAME_cmp(X509_CRL_get_issuer(crl_.get()), X509_get_subject_name(issuer.get())) != 0) {
     return PermissionDenied(what, ": issued by '", from, "', not by '", issuer.CommonName(), "'");
@@ -206,6 +210,10 @@ Status RevocationList::Check(const Certificate& issuer, int64_t at, std::string_
   const bool valid = X509_CRL_verify(crl_.get(), X509_get0_pubkey(issuer.get())) == 1;
   ERR_clear_error();
   if (!valid) return PermissionDenied(what, ": not signed by '", issuer.CommonName(), "'");
+  return OkStatus();
+}
+
+Status RevocationList::CheckValidAt(int64_t at, std::string_view what) const {
   if (at < this_update_) {
     return PermissionDenied(what, ": issued ", FormatTime(this_update_), ", and it is ", FormatTime(at));
   }

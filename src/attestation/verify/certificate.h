@@ -62,8 +62,9 @@ class RevocationList {
 
   int64_t this_update() const { return this_update_; }
   int64_t next_update() const { return next_update_; }
-  // PERMISSION_DENIED, naming `what`, unless `issuer` signed it and `at` lies between its updates.
-  Status Check(const Certificate& issuer, int64_t at, std::string_view what) const;
+  // PERMISSION_DENIED, naming `what`, unless `issuer` signed it, or unless `at` lies between its updates.
+  Status CheckIssuedBy(const Certificate& issuer, std::string_view what) const;
+  Status CheckValidAt(int64_t at, std::string_view what) const;
   // PERMISSION_DENIED if it lists the certificate.
   Status CheckNotRevoked(const Certificate& certificate) const;
 
@@ -73,9 +74,10 @@ class RevocationList {
   int64_t this_update_ = 0, next_update_ = 0;
 };
 
-// Every certificate issued by the next one and valid at `at`; the last one is the pinned root, or issued by itself with
-// the pinned root's name and key. `what` names the chain in errors.
-Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, int64_t at, std::string_view what);
+// Every certificate issued by the next one; the last one is the pinned root, or issued by itself with the pinned root's
+// name and key. `what` names the chain in errors. The second looks at the dates.
+Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, std::string_view what);
+Status CheckChainValidAt(const std::vector<Certificate>& chain, int64_t at, std::string_view what);
 
 // An ECDSA signature given as big-endian r and s, over `message`; `point` uncompressed.
 enum class EcdsaCurve { kP256Sha256, kP384Sha384 };

@@ -114,7 +114,8 @@ Status CheckEndorsement(const Certificate& vek, const AmdRoots& roots, bool vlek
   }
   if (crl.empty()) return OkStatus();
   INFENCLAVE_ASSIGN_OR_RETURN(const RevocationList list, RevocationList::Parse(crl));
-  INFENCLAVE_RETURN_IF_ERROR(list.Check(roots.ark, at, "AMD's revocation list"));
+  INFENCLAVE_RETURN_IF_ERROR(list.CheckIssuedBy(roots.ark, "AMD's revocation list"));
+  INFENCLAVE_RETURN_IF_ERROR(list.CheckValidAt(at, "AMD's revocation list"));
   return list.CheckNotRevoked(signer);
 }
 

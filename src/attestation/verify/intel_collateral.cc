@@ -1,0 +1,310 @@
+#include "attestation/verify/intel_collateral.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace infenclave {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kMaxDepth = 8;
+constexpr size_t kMaxLevels = 256, kMaxAdvisories = 64;
+
+constexpr std::string_view kStatusNames[] = {"UpToDate",
+                                             "SWHardeningNeeded",
+                                             "ConfigurationNeeded",
+                                             "ConfigurationAndSWHardeningNeeded",
+                                             "OutOfDate",
+                                             "OutOfDateConfigurationNeeded",
+                                             "Revoked"};
+
+StatusOr<Json> ParseJson(std::string_view text, std::string_view what) {
+  if (text.size() > kMaxIntelCollateralBytes) return InvalidArgument(what, ": ", text.size(), " bytes are too many");
+  bool too_deep = false;
+  auto limit = [&too_deep](int depth, Json::parse_event_t, Json&) { return !(too_deep |= depth > kMaxDepth); };
+  Json json = Json::parse(text, limit, /*allow_exceptions=*/false);
+  if (json.is_discarded() || too_deep || !json.is_object()) return InvalidArgument(what, ": not a JSON object");
+  return json;
+}
+
+// Reads members of objects, keeps the first error, and then gives defaults.
+class Members {
+ public:
+  explicit Members(std::string_view what) : what_(what) {}
+
+  const Json& Get(const Json& object, const char* key) {
+    static const Json kNull;
+    const auto it = object.find(key);
+    if (it != object.end()) return *it;
+    Fail(key, "is missing");
+    return kNull;
+  }
+  std::string Text(const Json& object, const char* key) {
+    const Json& v = Get(object, key);
+    if (v.is_string()) return v.get<std::string>();
+    Fail(key, "is no text");
+    return "";
+  }
+  uint32_t Unsigned(const Json& object, const char* key, uint32_t high) {
+    const Json& v = Get(object, key);
+    if (v.is_number_unsigned() && v.get<uint64_t>() <= high) return v.get<uint32_t>();
+    Fail(key, "is no whole number in range");
+    return 0;
+  }
+  int64_t Time(const Json& object, const char* key) {
+    const auto at = ParseTime(Text(object, key));
+    if (at.ok()) return *at;
+    Fail(key, MessageOf(at.status()));
+    return 0;
+  }
+  template <size_t N>
+  void Hex(const Json& object, const char* key, std::array<uint8_t, N>& out) {
+    const auto bytes = HexDecode(Text(object, key));
+    if (bytes.ok() && bytes->size() == N) {
+      std::copy(bytes->begin(), bytes->end(), out.begin());
+    } else {
+      Fail(key, Concat("is not ", 2 * N, " hexadecimal digits"));
+    }
+  }
+  // An array of at most `limit` objects; null, over which nothing iterates, if it is none.
+  const Json& Objects(const Json& object, const char* key, size_t limit) {
+    static const Json kNone = Json::array();
+    const Json& v = Get(object, key);
+    if (v.is_array() && v.size() <= limit &&
+        std::all_of(v.begin(), v.end(), [](const Json& e) { return e.is_object(); })) {
+      return v;
+    }
+    Fail(key, Concat("is no list of at most ", limit, " objects"));
+    return kNone;
+  }
+  TcbStatus Status(const Json& level) {
+    const auto status = ParseTcbStatus(Text(level, "tcbStatus"));
+    if (status.ok()) return *status;
+    Fail("tcbStatus", MessageOf(status.status()));
+    return TcbStatus::kRevoked;
+  }
+  std::vector<std::string> Advisories(const Json& level) {
+    std::vector<std::string> out;
+    const auto it = level.find("advisoryIDs");
+    if (it == level.end()) return out;
+    const bool texts = it->is_array() && it->size() <= kMaxAdvisories &&
+                       std::all_of(it->begin(), it->end(), [](const Json& e) { return e.is_string(); });
+    if (!texts) Fail("advisoryIDs", "is no list of texts");
+    for (const Json& id : texts ? *it : Json::array()) out.push_back(id.get<std::string>());
+    return out;
+  }
+  std::vector<IsvLevel> IsvLevels(const Json& object) {
+    std::vector<IsvLevel> out;
+    for (const Json& level : Objects(object, "tcbLevels", kMaxLevels)) {
+      const Json& tcb = Get(level, "tcb");
+      out.push_back({Unsigned(tcb, "isvsvn", 0xffff), Status(level), Advisories(level)});
+    }
+    return out;
+  }
+  void Fail(std::string_view key, std::string_view why) {
+    if (status_.ok()) status_ = InvalidArgument(what_, ": '", key, "' ", why);
+  }
+  const infenclave::Status& status() const { return status_; }
+
+ private:
+  std::string_view what_;
+  infenclave::Status status_;
+};
+
+TcbInfo::Module ReadModule(Members& in, const Json& object) {
+  TcbInfo::Module m;
+  in.Hex(object, "mrsigner", m.mrsigner);
+  in.Hex(object, "attributes", m.attributes);
+  in.Hex(object, "attributesMask", m.attributes_mask);
+  return m;
+}
+
+void ReadComponents(Members& in, const Json& tcb, const char* key, std::array<uint8_t, 16>& out) {
+  const Json& components = in.Objects(tcb, key, out.size());
+  if (components.size() != out.size()) in.Fail(key, "is no list of 16 components");
+  for (size_t i = 0; i < components.size(); ++i) out[i] = static_cast<uint8_t>(in.Unsigned(components[i], "svn", 255));
+}
+
+}  // namespace
+
+std::string_view NameOf(TcbStatus status) { return kStatusNames[static_cast<size_t>(status)]; }
+
+StatusOr<TcbStatus> ParseTcbStatus(std::string_view name) {
+  const auto it = std::ranges::find(kStatusNames, name);
+  if (it != std::end(kStatusNames)) return static_cast<TcbStatus>(it - std::begin(kStatusNames));
+  return InvalidArgument("'", name, "' is no TCB status");
+}
+
+StatusOr<TcbInfo> ParseTcbInfo(std::string_view text) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJson(text, "TCB info"));
+  Members in("TCB info");
+  TcbInfo out;
+  const std::string id = in.Text(json, "id");
+  out.tdx = id == "TDX";
+  if (id != "SGX" && id != "TDX") in.Fail("id", "is neither SGX nor TDX");
+  if (in.Unsigned(json, "version", 100) != 3) in.Fail("version", "is not 3");
+  if (in.Unsigned(json, "tcbType", 100) != 0) in.Fail("tcbType", "is not 0");
+  out.issue_date = in.Time(json, "issueDate");
+  out.next_update = in.Time(json, "nextUpdate");
+  in.Hex(json, "fmspc", out.fmspc);
+  in.Hex(json, "pceId", out.pce_id);
+  out.evaluation_number = in.Unsigned(json, "tcbEvaluationDataNumber", UINT32_MAX);
+  if (out.tdx) {
+    out.module = ReadModule(in, in.Get(json, "tdxModule"));
+    if (json.contains("tdxModuleIdentities")) {
+      for (const Json& object : in.Objects(json, "tdxModuleIdentities", kMaxLevels)) {
+        TcbInfo::Module& m = out.modules.emplace_back(ReadModule(in, object));
+        m.id = in.Text(object, "id");
+        m.levels = in.IsvLevels(object);
+      }
+    }
+  }
+  for (const Json& object : in.Objects(json, "tcbLevels", kMaxLevels)) {
+    TcbInfo::Level& level = out.levels.emplace_back();
+    const Json& tcb = in.Get(object, "tcb");
+    ReadComponents(in, tcb, "sgxtcbcomponents", level.sgx);
+    if (out.tdx) ReadComponents(in, tcb, "tdxtcbcomponents", level.tdx);
+    level.pce_svn = static_cast<uint16_t>(in.Unsigned(tcb, "pcesvn", 0xffff));
+    level.status = in.Status(object);
+    level.advisories = in.Advisories(object);
+  }
+  INFENCLAVE_RETURN_IF_ERROR(in.status());
+  return out;
+}
+
+StatusOr<QeIdentity> ParseQeIdentity(std::string_view text) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJson(text, "QE identity"));
+  Members in("QE identity");
+  QeIdentity out;
+  const std::string id = in.Text(json, "id");
+  out.tdx = id == "TD_QE";
+  if (id != "QE" && id != "TD_QE") in.Fail("id", "is neither QE nor TD_QE");
+  if (in.Unsigned(json, "version", 100) != 2) in.Fail("version", "is not 2");
+  out.issue_date = in.Time(json, "issueDate");
+  out.next_update = in.Time(json, "nextUpdate");
+  out.evaluation_number = in.Unsigned(json, "tcbEvaluationDataNumber", UINT32_MAX);
+  in.Hex(json, "miscselect", out.misc_select);
+  in.Hex(json, "miscselectMask", out.misc_select_mask);
+  in.Hex(json, "attributes", out.attributes);
+  in.Hex(json, "attributesMask", out.attributes_mask);
+  in.Hex(json, "mrsigner", out.mrsigner);
+  out.isv_prod_id = static_cast<uint16_t>(in.Unsigned(json, "isvprodid", 0xffff));
+  out.levels = in.IsvLevels(json);
+  INFENCLAVE_RETURN_IF_ERROR(in.status());
+  return out;
+}
+
+StatusOr<IntelCollateralText> ParseIntelCollateral(std::string_view text) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJson(text, "collateral"));
+  Members in("collateral");
+  IntelCollateralText out;
+  for (auto [key, field] : {std::pair{"tcb_info", &out.tcb_info},
+                            {"tcb_info_signature", &out.tcb_info_signature},
+                            {"tcb_info_issuer_chain", &out.tcb_info_issuer_chain},
+                            {"qe_identity", &out.qe_identity},
+                            {"qe_identity_signature", &out.qe_identity_signature},
+                            {"qe_identity_issuer_chain", &out.qe_identity_issuer_chain},
+                            {"root_ca_crl", &out.root_ca_crl},
+                            {"pck_crl", &out.pck_crl},
+                            {"pck_crl_issuer_chain", &out.pck_crl_issuer_chain}}) {
+    *field = in.Text(json, key);
+  }
+  INFENCLAVE_RETURN_IF_ERROR(in.status());
+  return out;
+}
+
+StatusOr<std::pair<std::string, std::string>> SplitSigned(std::string_view json, std::string_view member) {
+  const std::string head = Concat("{\"", member, "\":"), middle = ",\"signature\":\"";
+  while (!json.empty() && (json.back() == '\n' || json.back() == '\r')) json.remove_suffix(1);
+  const size_t at = json.rfind(middle);
+  if (!json.starts_with(head) || at == json.npos || !json.ends_with("\"}") || at < head.size()) {
+    return InvalidArgument("expected ", head, "…", middle, "…\"}");
+  }
+  const size_t signature = at + middle.size();
+  return std::pair{std::string(json.substr(head.size(), at - head.size())),
+                   std::string(json.substr(signature, json.size() - 2 - signature))};
+}
+
+// ---- loading: signatures and chains ---------------------------------------------------------------------------------
+
+namespace {
+
+// The signing certificate and the root, and its signature over the JSON.
+StatusOr<std::vector<Certificate>> CheckSignedJson(std::string_view json, std::string_view signature,
+                                                   std::string_view chain_pem, const Certificate& root,
+                                                   std::string_view what) {
+  auto chain = Certificate::ChainFromPem(chain_pem);
+  if (!chain.ok()) return Annotate(chain.status(), what);
+  INFENCLAVE_RETURN_IF_ERROR(CheckChain(*chain, root, what));
+  if (chain->front().CommonName() != "Intel SGX TCB Signing") {
+    return PermissionDenied(what, ": signed by '", chain->front().CommonName(), "', expected 'Intel SGX TCB Signing'");
+  }
+  const auto raw = HexDecode(signature);
+  const Bytes point = chain->front().EcPoint();
+  if (!raw.ok() || raw->size() != 64 || point.size() != 65 ||
+      !EcdsaVerify(EcdsaCurve::kP256Sha256, point, AsBytes(json), ByteSpan(*raw).first(32), ByteSpan(*raw).last(32))) {
+    return PermissionDenied(what, ": its signature is not that of '", chain->front().CommonName(), "' over it");
+  }
+  return *std::move(chain);
+}
+
+Status CheckDates(int64_t issue_date, int64_t next_update, int64_t at, std::string_view what) {
+  if (at < issue_date) {
+    return PermissionDenied(what, ": issued ", FormatTime(issue_date), ", and it is ", FormatTime(at));
+  }
+  if (at > next_update) {
+    return PermissionDenied(what, ": expired ", FormatTime(next_update), ", and it is ", FormatTime(at));
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+StatusOr<IntelCollateral> IntelCollateral::Load(const IntelCollateralText& text, const Certificate& root) {
+  auto root_crl = RevocationList::Parse(AsBytes(text.root_ca_crl));
+  if (!root_crl.ok()) return Annotate(root_crl.status(), "root CRL");
+  INFENCLAVE_RETURN_IF_ERROR(root_crl->CheckIssuedBy(root, "root CRL"));
+  auto pck_crl = RevocationList::Parse(AsBytes(text.pck_crl));
+  if (!pck_crl.ok()) return Annotate(pck_crl.status(), "PCK CRL");
+  IntelCollateral out(*std::move(root_crl), *std::move(pck_crl));
+
+  auto crl_chain = Certificate::ChainFromPem(text.pck_crl_issuer_chain);
+  if (!crl_chain.ok()) return Annotate(crl_chain.status(), "PCK CRL issuer chain");
+  out.crl_chain_ = *std::move(crl_chain);
+  INFENCLAVE_RETURN_IF_ERROR(CheckChain(out.crl_chain_, root, "PCK CRL issuer chain"));
+  INFENCLAVE_RETURN_IF_ERROR(out.pck_crl_.CheckIssuedBy(out.crl_chain_.front(), "PCK CRL"));
+  INFENCLAVE_ASSIGN_OR_RETURN(out.tcb_chain_, CheckSignedJson(text.tcb_info, text.tcb_info_signature,
+                                                              text.tcb_info_issuer_chain, root, "TCB info"));
+  INFENCLAVE_ASSIGN_OR_RETURN(out.qe_chain_, CheckSignedJson(text.qe_identity, text.qe_identity_signature,
+                                                             text.qe_identity_issuer_chain, root, "QE identity"));
+  for (const auto* chain : {&out.tcb_chain_, &out.qe_chain_, &out.crl_chain_}) {
+    INFENCLAVE_RETURN_IF_ERROR(out.root_crl_.CheckNotRevoked(chain->front()));
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(out.tcb_info_, ParseTcbInfo(text.tcb_info));
+  INFENCLAVE_ASSIGN_OR_RETURN(out.qe_identity_, ParseQeIdentity(text.qe_identity));
+  return out;
+}
+
+Status IntelCollateral::CheckValidAt(int64_t at) const {
+  INFENCLAVE_RETURN_IF_ERROR(CheckChainValidAt(tcb_chain_, at, "TCB info"));
+  INFENCLAVE_RETURN_IF_ERROR(CheckChainValidAt(qe_chain_, at, "QE identity"));
+  INFENCLAVE_RETURN_IF_ERROR(CheckChainValidAt(crl_chain_, at, "PCK CRL issuer chain"));
+  INFENCLAVE_RETURN_IF_ERROR(root_crl_.CheckValidAt(at, "root CRL"));
+  INFENCLAVE_RETURN_IF_ERROR(pck_crl_.CheckValidAt(at, "PCK CRL"));
+  INFENCLAVE_RETURN_IF_ERROR(CheckDates(tcb_info_.issue_date, tcb_info_.next_update, at, "TCB info"));
+  return CheckDates(qe_identity_.issue_date, qe_identity_.next_update, at, "QE identity");
+}
+
+Status IntelCollateral::CheckNotRevoked(const std::vector<Certificate>& pck_chain) const {
+  INFENCLAVE_CHECK(pck_chain.size() >= 2);
+  const Certificate& issuer = pck_chain[1];
+  // The certificate whose list this is was checked already; another one of the same name has to have signed it too.
+  if (X509_cmp(issuer.get(), crl_chain_.front().get()) != 0) {
+    INFENCLAVE_RETURN_IF_ERROR(pck_crl_.CheckIssuedBy(issuer, "PCK CRL"));
+  }
+  INFENCLAVE_RETURN_IF_ERROR(root_crl_.CheckNotRevoked(issuer));
+  return pck_crl_.CheckNotRevoked(pck_chain.front());
+}
+
+}  // namespace infenclave
