@@ -1,0 +1,185 @@
+// The ONNX project's own node tests (Debian's libonnx-testdata, opset 17 at most; INFENCLAVE_ONNX_NODES may name the
+// node folder of a newer package), for every operator of the table: import, compile, run, compare with the outputs that
+// come with them.
+//
+// A node test gives weights as inputs; a classifier has them as constants, and that is what the engine compiles. So all
+// inputs but the first of type f32 become initializers before import. What is refused must be on the list below, with
+// the reason that the import or the engine gives.
+#include <gtest/gtest.h>
+#include <onnx/onnx_pb.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "base/file.h"
+#include "engine/compiled_network.h"
+#include "graph/operators.h"
+#include "import/model.h"
+#include "import/onnx_tensor.h"
+
+namespace infenclave {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kRelative = 1e-3, kAbsolute = 1e-5;
+
+// Refusals that the operator table's documentation names: a test whose name starts with `prefix` (a test is known by
+// its longest entry) fails with a message that contains `reason`.
+struct Refusal {
+  std::string_view prefix, reason;
+};
+#include "onnx_node_refusals.inc"
+
+std::string Folder() {
+  const char* named = std::getenv("INFENCLAVE_ONNX_NODES");
+  return named != nullptr ? named : "/usr/share/libonnx-testdata/data/node";
+}
+
+struct Case {
+  std::string name;
+  onnx::ModelProto model;
+  std::vector<Tensor> inputs;   // that the graph still has
+  std::vector<Tensor> outputs;  // expected
+};
+
+StatusOr<Tensor> ReadTensor(const fs::path& path) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes bytes, ReadFile(path, 64 << 20));
+  onnx::TensorProto proto;
+  if (!proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return InvalidArgument(path, ": no tensor");
+  return TensorReader("", 64 << 20).Read(proto);
+}
+
+// Inputs other than the first f32 one become initializers.
+StatusOr<Case> Load(const fs::path& folder) {
+  Case c;
+  c.name = folder.filename();
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes bytes, ReadFile(folder / "model.onnx", 64 << 20));
+  if (!c.model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return InvalidArgument("no model");
+  fs::path data = folder / "test_data_set_0";
+  onnx::GraphProto& graph = *c.model.mutable_graph();
+  onnx::GraphProto kept = graph;
+  kept.clear_input();
+  bool have_data = false;
+  for (int i = 0; i < graph.input_size(); ++i) {
+    onnx::TensorProto proto;
+    INFENCLAVE_ASSIGN_OR_RETURN(Bytes raw, ReadFile(data / Concat("input_", i, ".pb"), 64 << 20));
+    if (!proto.ParseFromArray(raw.data(), static_cast<int>(raw.size()))) return InvalidArgument("no input tensor");
+    if (!have_data && proto.data_type() == onnx::TensorProto::FLOAT) {
+      have_data = true;
+      *kept.add_input() = graph.input(i);
+      INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, TensorReader("", 64 << 20).Read(proto));
+      c.inputs.push_back(std::move(tensor));
+    } else {
+      proto.set_name(graph.input(i).name());
+      *kept.add_initializer() = proto;
+    }
+  }
+  for (int i = 0; i < graph.output_size(); ++i) {
+    INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(data / Concat("output_", i, ".pb")));
+    c.outputs.push_back(std::move(tensor));
+  }
+  graph = std::move(kept);
+  return c;
+}
+
+Status Compare(const Tensor& got, const Tensor& want, int64_t index) {
+  if (got.shape() != want.shape()) {
+    return Internal("output ", index, " is ", ToString(got.shape()), ", expected ", ToString(want.shape()));
+  }
+  Tensor a = ToF32(got.view()), b = ToF32(want.view());
+  for (size_t i = 0; i < a.as<float>().size(); ++i) {
+    double x = a.as<float>()[i], y = b.as<float>()[i];
+    if (x == y || (std::isnan(x) && std::isnan(y))) continue;
+    if (!(std::abs(x - y) <= kAbsolute + kRelative * std::abs(y))) {
+      return Internal("output ", index, " at ", i, " is ", x, ", expected ", y);
+    }
+  }
+  return OkStatus();
+}
+
+Status RunCase(const Case& c) {
+  std::string bytes = c.model.SerializeAsString();
+  INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportOnnx(AsBytes(bytes), ""));
+  if (!model.opaque.empty()) return Unimplemented("operator ", model.opaque[0], " is opaque");
+  Graph& graph = model.graph;
+  // What folded to a constant needs no engine.
+  std::vector<ValueId> computed;
+  for (size_t i = 0; i < graph.outputs.size(); ++i) {
+    if (auto it = graph.constants.find(graph.outputs[i]); it != graph.constants.end()) {
+      INFENCLAVE_RETURN_IF_ERROR(Compare(it->second, c.outputs[i], static_cast<int64_t>(i)));
+    } else {
+      computed.push_back(graph.outputs[i]);
+    }
+  }
+  if (computed.empty()) return OkStatus();
+  std::vector<ValueId> all = std::exchange(graph.outputs, computed);
+  INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(graph, {}));
+  std::vector<TensorView> inputs;
+  for (const Tensor& t : c.inputs) inputs.push_back(t.view());
+  std::vector<Tensor> results;
+  std::vector<MutableTensorView> outputs;
+  for (const Shape& shape : network.output_shapes()) results.emplace_back(DType::kF32, shape);
+  for (Tensor& t : results) outputs.push_back(t.mutable_view());
+  INFENCLAVE_RETURN_IF_ERROR(network.Run(inputs, outputs));
+  for (size_t i = 0; i < results.size(); ++i) {
+    auto position = std::find(all.begin(), all.end(), computed[i]) - all.begin();
+    INFENCLAVE_RETURN_IF_ERROR(Compare(results[i], c.outputs[static_cast<size_t>(position)], position));
+  }
+  return OkStatus();
+}
+
+const Refusal* FindRefusal(const std::string& name) {
+  const Refusal* best = nullptr;
+  for (const Refusal& r : kRefusals) {
+    if (name.starts_with(r.prefix) && (best == nullptr || r.prefix.size() > best->prefix.size())) best = &r;
+  }
+  return best;
+}
+
+TEST(OnnxNodes, EveryCaseOfEveryOperatorOfTheTableAgreesOrIsRefusedForTheReasonNamed) {
+  if (!fs::is_directory(Folder())) GTEST_SKIP() << "SKIPPED: no node tests at " << Folder();
+  struct Count {
+    int passed = 0, refused = 0;
+  };
+  std::map<std::string, Count> counts;
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(Folder())) names.insert(entry.path());
+  for (const std::string& path : names) {
+    StatusOr<Case> c = Load(path);
+    if (!c.ok()) continue;  // sequences, optionals, strings: no tensors, so no operator of ours
+    const auto& nodes = c->model.graph().node();
+    bool ours = std::all_of(nodes.begin(), nodes.end(), [](const onnx::NodeProto& node) {
+      return node.domain().empty() && (FindOperator("", node.op_type()) != nullptr || node.op_type() == "Constant");
+    });
+    if (!ours || nodes.empty()) continue;
+    std::string op = nodes.size() == 1 ? nodes[0].op_type() : "(several)";
+    Status status = RunCase(*c);
+    const Refusal* refusal = FindRefusal(c->name);
+    if (status.ok()) {
+      ++counts[op].passed;
+      continue;
+    }
+    ++counts[op].refused;
+    if (refusal == nullptr) {
+      ADD_FAILURE() << c->name << " (" << op << "): " << status;
+    } else if (MessageOf(status).find(refusal->reason) == std::string::npos) {
+      ADD_FAILURE() << c->name << " (" << op << "): " << status << ", expected '" << refusal->reason << "'";
+    }
+  }
+  int passed = 0, refused = 0;
+  for (const auto& [op, count] : counts) {
+    std::printf("%-24s %4d pass %4d refused\n", op.c_str(), count.passed, count.refused);
+    passed += count.passed;
+    refused += count.refused;
+  }
+  std::printf("%zu operators: %d cases pass, %d are refused by name\n", counts.size(), passed, refused);
+  EXPECT_GT(passed, 200);
+}
+
+}  // namespace
+}  // namespace infenclave
