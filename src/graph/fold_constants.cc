@@ -27,7 +27,9 @@ void FreeBatch(Graph& graph, Node& node, FreshNames& names) {
   Shape target = out.shape;
   if (target.empty() || std::find(target.begin(), target.end(), 0) != target.end()) return;
   target[0] = -1;
-  if (*NodeView{graph, node}.Ints(1) == target) return;
+  // A target that depends on the image stays as it is, for whoever compiles to refuse.
+  StatusOr<std::vector<int64_t>> given = NodeView{graph, node}.Ints(1);
+  if (!given.ok() || *given == target) return;
   std::string name = names.Make(out.name + ".shape");
   node.inputs[1] = graph.AddConstant(name, Tensor::FromI64({static_cast<int64_t>(target.size())}, target));
   node.attributes.clear();

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "graph/passes.h"
 #include "graph/serialize.h"
+#include "import/darknet.h"
 #include "import/onnx_bounds.h"
 #include "import/onnx_import.h"
 
@@ -42,7 +43,24 @@ StatusOr<ImportedModel> ImportOnnx(ByteSpan model, const std::string& folder) {
   return SimplifiedModel(proto, folder);
 }
 
+namespace {
+
+// The weights lie beside the cfg, under the same name.
+StatusOr<ImportedModel> ImportDarknetModel(const std::filesystem::path& path) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes cfg, ReadFile(path, kMaxDarknetCfgBytes));
+  std::filesystem::path weights_path = path;
+  weights_path.replace_extension(".weights");
+  StatusOr<Bytes> weights = ReadFile(weights_path, kMaxDarknetWeightBytes);
+  if (!weights.ok()) return Annotate(weights.status(), Concat("the weights of ", path.string()));
+  StatusOr<Graph> graph = ImportDarknet(AsText(cfg), *weights);
+  if (!graph.ok()) return Annotate(graph.status(), path.string());
+  return ImportedModel{.graph = *std::move(graph), .metadata = {}, .opaque = {}};
+}
+
+}  // namespace
+
 StatusOr<ImportedModel> ImportModel(const std::string& path) {
+  if (path.ends_with(".cfg")) return ImportDarknetModel(path);
   onnx::ModelProto proto;
   {
     INFENCLAVE_ASSIGN_OR_RETURN(Bytes file, ReadFile(path, kMaxGraphBytes));

@@ -83,7 +83,19 @@ StatusOr<Case> Load(const fs::path& folder) {
     INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(data / Concat("output_", i, ".pb")));
     c.outputs.push_back(std::move(tensor));
   }
+  if (!have_data) {
+    // A network has an input, even if nothing reads it.
+    onnx::ValueInfoProto& unused = *kept.add_input();
+    unused.set_name("unused");
+    unused.mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+    unused.mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(1);
+    c.inputs.emplace_back(DType::kF32, Shape{1});
+  }
   graph = std::move(kept);
+  // A case names the opset that brought its form of the operator; it holds in opset 7, the first that import reads.
+  for (onnx::OperatorSetIdProto& opset : *c.model.mutable_opset_import()) {
+    if (opset.domain().empty()) opset.set_version(std::max<int64_t>(opset.version(), 7));
+  }
   return c;
 }
 
