@@ -31,6 +31,19 @@ CompileFunction FindCompileFunction(const Node& node) {
       {"PRelu", CompileBinary},
       {"Concat", CompileConcat},
       {"Transpose", CompileTranspose},
+      {"ReduceSum", CompileReduce},
+      {"ReduceProd", CompileReduce},
+      {"ReduceMax", CompileReduce},
+      {"ReduceMin", CompileReduce},
+      {"ReduceL1", CompileReduce},
+      {"ReduceL2", CompileReduce},
+      {"ReduceSumSquare", CompileReduce},
+      {"Slice", CompileSlice},
+      {"Split", CompileSplit},
+      {"Pad", CompilePad},
+      {"Expand", CompileExpand},
+      {"Gather", CompileGather},
+      {"Cast", CompileView},  // between types that are all f32 here
   };
   const Operator* op = OperatorOf(node);
   if (op == nullptr) return nullptr;
@@ -156,6 +169,11 @@ Status Compiler::Define(const Node& node, Place place, bool activate) {
     Emit(node, pd, {{DNNL_ARG_SRC, place}, {DNNL_ARG_DST, place}});
   }
   places_[node.outputs[0]].push_back(std::move(place));
+  return OkStatus();
+}
+
+Status Compiler::DefineOutput(const Node& node, size_t which, Place place) {
+  places_[node.outputs[which]].push_back(std::move(place));
   return OkStatus();
 }
 

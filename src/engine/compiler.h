@@ -38,6 +38,8 @@ class Compiler {
   Place NewPlace(const memory::desc& desc);
   // The node's result, before its activation if `activate` (then a step of its own is added).
   Status Define(const Node& node, Place place, bool activate = false);
+  // The node's output number `which`, where there are several.
+  Status DefineOutput(const Node& node, size_t which, Place place);
   // Same elements in another shape than the node's: copied to row-major order first where they are in another.
   Status DefineReshaped(const Node& node, Place place, bool activate = false);
   // A constant in `desc`, read through `source_desc` (as many elements) and multiplied by `scale`.
@@ -98,6 +100,12 @@ Status CompileScalar(Compiler& c, const Node& node, int index);
 Status CompileView(Compiler& c, const Node& node, int index);
 Status CompileConcat(Compiler& c, const Node& node, int index);
 Status CompileTranspose(Compiler& c, const Node& node, int index);
+Status CompileReduce(Compiler& c, const Node& node, int index);
+Status CompileSlice(Compiler& c, const Node& node, int index);
+Status CompileSplit(Compiler& c, const Node& node, int index);
+Status CompilePad(Compiler& c, const Node& node, int index);
+Status CompileExpand(Compiler& c, const Node& node, int index);
+Status CompileGather(Compiler& c, const Node& node, int index);
 
 }  // namespace infenclave::engine
 

@@ -62,7 +62,7 @@ StatusOr<double> Apply(std::string_view op, double a, double b) {
   if (op == "Pow") return std::pow(a, b);
   if (op == "Min") return std::min(a, b);
   if (op == "Max") return std::max(a, b);
-  if (op == "Mod") return std::fmod(a, b);
+  if (op == "Mod" || op == "Fmod") return std::fmod(a, b);
   return Unimplemented("constant ", op, " of f32");
 }
 
@@ -88,6 +88,7 @@ StatusOr<int64_t> Apply(std::string_view op, int64_t a, int64_t b) {
     int64_t r = a % b;
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
   }
+  if (op == "Fmod") return b == 0 ? StatusOr<int64_t>(InvalidArgument("division by zero")) : b == -1 ? 0 : a % b;
   return Unimplemented("constant ", op, " of i64");
 }
 
@@ -102,6 +103,8 @@ StatusOr<Tensor> BinaryOf(const NodeView& v) {
   const Shape& shape = v.out().shape;
   Tensor out(v.out().dtype, shape);
   std::span<T> to = out.as<T>();
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t fmod, IntAttribute(v.node, "fmod", 0));
+  const std::string_view op = v.node.op == "Mod" && fmod != 0 ? "Fmod" : std::string_view(v.node.op);
   for (size_t input = 0; input < v.node.inputs.size(); ++input) {
     std::span<const T> from = v.Constant(input)->template as<T>();
     Status status;
@@ -112,7 +115,7 @@ StatusOr<Tensor> BinaryOf(const NodeView& v) {
         element = operand;
         return;
       }
-      StatusOr<T> result = Apply(v.node.op, element, operand);
+      StatusOr<T> result = Apply(op, element, operand);
       if (result.ok()) element = *result;
       if (!result.ok()) status = result.status();
     });

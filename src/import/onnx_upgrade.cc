@@ -173,6 +173,15 @@ Status UpgradeSoftmax(Context& c) {
   return OkStatus();
 }
 
+// An exponent may be an integer; the graph computes in f32.
+Status UpgradePow(Context& c) {
+  if (!c.Has(1) || !c.graph.IsConstant(c.node.inputs[1])) return OkStatus();
+  const Tensor& exponent = c.graph.constants.at(c.node.inputs[1]);
+  if (c.graph.value(c.node.inputs[0]).dtype != DType::kF32 || exponent.dtype() == DType::kF32) return OkStatus();
+  c.SetInput(1, "exponent", ToF32(exponent.view()));
+  return OkStatus();
+}
+
 struct Rule {
   std::string_view op;
   Status (*upgrade)(Context&);
@@ -183,6 +192,7 @@ constexpr Rule kRules[] = {
     {"Dropout", UpgradeDropout},
     {"LogSoftmax", UpgradeSoftmax},
     {"Pad", UpgradePad},
+    {"Pow", UpgradePow},
     {"ReduceL1", UpgradeAxes},
     {"ReduceL2", UpgradeAxes},
     {"ReduceLogSum", UpgradeAxes},

@@ -47,12 +47,17 @@ struct Case {
   std::vector<Tensor> outputs;  // expected
 };
 
-StatusOr<Tensor> ReadTensor(const fs::path& path) {
+// Older packages store bfloat16 as the integer of its bits.
+StatusOr<onnx::TensorProto> ReadProto(const fs::path& path, const onnx::ValueInfoProto& declared) {
   INFENCLAVE_ASSIGN_OR_RETURN(Bytes bytes, ReadFile(path, 64 << 20));
   onnx::TensorProto proto;
   if (!proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return InvalidArgument(path, ": no tensor");
-  return TensorReader("", 64 << 20).Read(proto);
+  const int type = declared.type().tensor_type().elem_type();
+  if (type == onnx::TensorProto::BFLOAT16 && proto.data_type() == onnx::TensorProto::UINT16) proto.set_data_type(type);
+  return proto;
 }
+
+StatusOr<Tensor> ReadTensor(const onnx::TensorProto& proto) { return TensorReader("", 64 << 20).Read(proto); }
 
 // Inputs other than the first f32 one become initializers.
 StatusOr<Case> Load(const fs::path& folder) {
@@ -66,13 +71,11 @@ StatusOr<Case> Load(const fs::path& folder) {
   kept.clear_input();
   bool have_data = false;
   for (int i = 0; i < graph.input_size(); ++i) {
-    onnx::TensorProto proto;
-    INFENCLAVE_ASSIGN_OR_RETURN(Bytes raw, ReadFile(data / Concat("input_", i, ".pb"), 64 << 20));
-    if (!proto.ParseFromArray(raw.data(), static_cast<int>(raw.size()))) return InvalidArgument("no input tensor");
+    INFENCLAVE_ASSIGN_OR_RETURN(onnx::TensorProto proto, ReadProto(data / Concat("input_", i, ".pb"), graph.input(i)));
     if (!have_data && proto.data_type() == onnx::TensorProto::FLOAT) {
       have_data = true;
       *kept.add_input() = graph.input(i);
-      INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, TensorReader("", 64 << 20).Read(proto));
+      INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(proto));
       c.inputs.push_back(std::move(tensor));
     } else {
       proto.set_name(graph.input(i).name());
@@ -80,7 +83,9 @@ StatusOr<Case> Load(const fs::path& folder) {
     }
   }
   for (int i = 0; i < graph.output_size(); ++i) {
-    INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(data / Concat("output_", i, ".pb")));
+    INFENCLAVE_ASSIGN_OR_RETURN(onnx::TensorProto proto,
+                                ReadProto(data / Concat("output_", i, ".pb"), graph.output(i)));
+    INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(proto));
     c.outputs.push_back(std::move(tensor));
   }
   if (!have_data) {
@@ -99,7 +104,8 @@ StatusOr<Case> Load(const fs::path& folder) {
   return c;
 }
 
-Status Compare(const Tensor& got, const Tensor& want, int64_t index) {
+// `relative`: results that the model narrows to half precision stay f32 here.
+Status Compare(const Tensor& got, const Tensor& want, int64_t index, double relative) {
   if (got.shape() != want.shape()) {
     return Internal("output ", index, " is ", ToString(got.shape()), ", expected ", ToString(want.shape()));
   }
@@ -107,11 +113,16 @@ Status Compare(const Tensor& got, const Tensor& want, int64_t index) {
   for (size_t i = 0; i < a.as<float>().size(); ++i) {
     double x = a.as<float>()[i], y = b.as<float>()[i];
     if (x == y || (std::isnan(x) && std::isnan(y))) continue;
-    if (!(std::abs(x - y) <= kAbsolute + kRelative * std::abs(y))) {
+    if (!(std::abs(x - y) <= kAbsolute + relative * std::abs(y))) {
       return Internal("output ", index, " at ", i, " is ", x, ", expected ", y);
     }
   }
   return OkStatus();
+}
+
+double ToleranceOf(const Case& c, size_t output) {
+  const int type = c.model.graph().output(static_cast<int>(output)).type().tensor_type().elem_type();
+  return type == onnx::TensorProto::BFLOAT16 ? 0x1p-8 : kRelative;
 }
 
 Status RunCase(const Case& c) {
@@ -123,7 +134,7 @@ Status RunCase(const Case& c) {
   std::vector<ValueId> computed;
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     if (auto it = graph.constants.find(graph.outputs[i]); it != graph.constants.end()) {
-      INFENCLAVE_RETURN_IF_ERROR(Compare(it->second, c.outputs[i], static_cast<int64_t>(i)));
+      INFENCLAVE_RETURN_IF_ERROR(Compare(it->second, c.outputs[i], static_cast<int64_t>(i), ToleranceOf(c, i)));
     } else {
       computed.push_back(graph.outputs[i]);
     }
@@ -139,8 +150,9 @@ Status RunCase(const Case& c) {
   for (Tensor& t : results) outputs.push_back(t.mutable_view());
   INFENCLAVE_RETURN_IF_ERROR(network.Run(inputs, outputs));
   for (size_t i = 0; i < results.size(); ++i) {
-    auto position = std::find(all.begin(), all.end(), computed[i]) - all.begin();
-    INFENCLAVE_RETURN_IF_ERROR(Compare(results[i], c.outputs[static_cast<size_t>(position)], position));
+    const size_t position = static_cast<size_t>(std::find(all.begin(), all.end(), computed[i]) - all.begin());
+    INFENCLAVE_RETURN_IF_ERROR(
+        Compare(results[i], c.outputs[position], static_cast<int64_t>(position), ToleranceOf(c, position)));
   }
   return OkStatus();
 }
