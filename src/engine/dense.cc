@@ -93,7 +93,7 @@ Status CompileGemm(Compiler& c, const Node& node, int) {
                       .beta = beta});
   }
   if (has_c && beta != 1) {
-    return Unimplemented("Gemm '", node.name, "': beta ", beta, " with an addend that is not a constant row");
+    return Unimplemented("Gemm '", node.name, "': beta ", beta, " where A is transposed or B or C is not a constant");
   }
   INFENCLAVE_ASSIGN_OR_RETURN(Place a, c.InPlain(node.inputs[0], memory::data_type::f32));
   INFENCLAVE_ASSIGN_OR_RETURN(Place b, c.InPlain(node.inputs[1], memory::data_type::f32));

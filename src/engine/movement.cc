@@ -14,7 +14,6 @@ constexpr int64_t kFill = -1;  // comes from nowhere
 
 // from[d][i]: how many input elements index i of output dimension d adds to the offset, or kFill.
 struct Selection {
-  Shape out;
   std::vector<std::vector<int64_t>> from;
   float fill = 0;
 };
@@ -27,7 +26,7 @@ std::vector<int64_t> StridesOf(const Shape& shape) {
 
 // Dimensions 0..rank-1 one to one; callers change the dimensions that they touch.
 Selection Same(const Shape& in) {
-  Selection s{.out = in, .from = {}};
+  Selection s;
   std::vector<int64_t> strides = StridesOf(in);
   for (size_t d = 0; d < in.size(); ++d) {
     std::vector<int64_t>& from = s.from.emplace_back(static_cast<size_t>(in[d]));
@@ -48,8 +47,9 @@ void CopyRow(const std::vector<int64_t>& from, const float* src, float fill, flo
 }
 
 Kernel SelectionKernel(Selection s) {
-  if (s.from.empty()) s.from.push_back({0}), s.out = {1};
-  return [s = std::move(s), index = std::vector<size_t>(s.out.size())](const std::vector<void*>& args) mutable {
+  if (s.from.empty()) s.from.push_back({0});
+  std::vector<size_t> index(s.from.size());
+  return [s = std::move(s), index = std::move(index)](const std::vector<void*>& args) mutable {
     const float* src = static_cast<const float*>(args[0]);
     float* dst = static_cast<float*>(args[1]);
     const size_t last = s.from.size() - 1, row = s.from[last].size();

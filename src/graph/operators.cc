@@ -452,6 +452,7 @@ StatusOr<ScalarParameters> ScalarParametersOf(const NodeView& view) {
   if (view.node.op == "Clip") {
     INFENCLAVE_ASSIGN_OR_RETURN(out.alpha, Bound(view, 1, -kInfinity));
     INFENCLAVE_ASSIGN_OR_RETURN(out.beta, Bound(view, 2, kInfinity));
+    out.alpha = std::min(out.alpha, out.beta);  // ONNX: where the bounds cross, the upper one holds
     return out;
   }
   if (!scalar.alpha_name.empty()) {

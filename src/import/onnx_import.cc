@@ -300,7 +300,7 @@ class Importer {
       auto it = ids_.find(name);
       if (it == ids_.end()) return InvalidArgument("reads '", name, "', which nothing produces");
       node.inputs.push_back(it->second);
-      shapes_known &= graph_.value(it->second).shape != kUnknownShape;
+      shapes_known &= graph_.IsConstant(it->second) || graph_.value(it->second).shape != kUnknownShape;
     }
     bool known = FindOperator(node.domain, NewestName(node)) != nullptr;
     if (!known) opaque_.insert(node.domain.empty() ? node.op : Concat(node.domain, ".", node.op));
