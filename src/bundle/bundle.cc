@@ -1,7 +1,6 @@
 #include "bundle/bundle.h"
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 #include "bundle/class_order.h"
@@ -15,16 +14,7 @@ namespace infenclave {
 namespace {
 
 constexpr std::string_view kKeysMagic = "infenclave bundle keys v1\n";
-constexpr size_t kPartKeyBytes = 32, kMaxLabelBytes = 256, kMaxModelNameBytes = 64;
-
-Status CheckModelName(const std::string& name) {
-  bool good = !name.empty() && name.size() <= kMaxModelNameBytes &&
-              std::all_of(name.begin(), name.end(),
-                          [](unsigned char c) { return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-'; });
-  if (good) return OkStatus();
-  return InvalidArgument("model name '", name, "': expected 1 to ", kMaxModelNameBytes,
-                         " letters, digits, '.', '_' or '-'");
-}
+constexpr size_t kPartKeyBytes = 32;
 
 Status CheckInput(const Graph& model, const Preprocessing& preprocessing) {
   if (model.inputs.size() != 1) {
@@ -136,7 +126,6 @@ Manifest DescribeBundle(const PartitionOptions& options, const BundleKeys& keys,
 
 StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey& owner,
                                      const PartitionOptions& options) {
-  INFENCLAVE_RETURN_IF_ERROR(CheckModelName(options.model_name));
   INFENCLAVE_RETURN_IF_ERROR(CheckInput(model, options.preprocessing));
   INFENCLAVE_ASSIGN_OR_RETURN(uint32_t classes, CountClasses(model));
   INFENCLAVE_RETURN_IF_ERROR(CheckLabels(options.labels, classes));
@@ -170,10 +159,8 @@ StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey
   manifest.release_keys = {{release.public_key(), options.model_version}};
   manifest.owner = owner.public_key();
   out.bundle.manifest_bytes = EncodeManifest(manifest);
-  if (out.bundle.manifest_bytes.size() > kMaxManifestBytes) {
-    return InvalidArgument("the manifest would have ", out.bundle.manifest_bytes.size(), " bytes, at most ",
-                           kMaxManifestBytes, " are allowed; shorten the verdict's summary");
-  }
+  // Whoever opens the bundle holds its limits; better to say now which one is exceeded.
+  INFENCLAVE_RETURN_IF_ERROR(DecodeManifest(out.bundle.manifest_bytes).status());
   out.bundle.signature = SignManifest(owner, out.bundle.manifest_bytes);
   return out;
 }

@@ -57,6 +57,7 @@ StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey
 
 // Writes the directory (which must not exist) whole or not at all.
 Status WriteBundle(const Bundle& bundle, const std::string& path);
+
 struct OpenOptions {
   std::optional<Ed25519PublicKey> owner;  // who must have signed; not given: whoever the manifest says
   uint64_t min_version = 0;

@@ -1,0 +1,221 @@
+// `infenclave partition`: a network becomes a signed, sealed bundle.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <iostream>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/file.h"
+#include "bundle/bundle.h"
+#include "cli/command.h"
+#include "cli/model_files.h"
+#include "import/model.h"
+
+namespace infenclave {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kMaxAssessmentBytes = 64 << 20, kMaxEnclaveBytes = size_t{256} << 20;
+
+struct PartitionFlags {
+  std::string model, labels, owner_key, out, cut, assessment, preprocessing, name, tee = "hardware";
+  int64_t tail = 0, model_version = 1;
+  bool open = false, json = false;
+};
+
+struct Choice {
+  std::string cut;
+  Manifest::Verdict verdict;
+};
+
+// The index of the cut in assessment.json's list, which is in order from the input; -1 if it is not there.
+int DepthOf(const Json& cuts, const std::string& name) {
+  for (size_t i = 0; i < cuts.size(); ++i) {
+    if (cuts[i].is_object() && cuts[i].value("name", "") == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+// For the manifest, which everyone may read: attacks and verdict, no tensor's name.
+std::string SummaryOf(const Json& cuts, bool safe) {
+  std::set<std::string> attacks;
+  for (const Json& cut : cuts) {
+    if (cut.contains("kl") && !cut["kl"].is_null()) attacks.insert("kl");
+    if (!cut.contains("attacks") || !cut["attacks"].is_object()) continue;
+    for (const auto& [name, result] : cut["attacks"].items()) attacks.insert(name);
+  }
+  std::string list;
+  for (const std::string& name : attacks) list += (list.empty() ? "" : ", ") + name;
+  return Concat(safe ? "safe by the attacks that ran: " : "not found safe; attacks that ran: ",
+                list.empty() ? "none" : list);
+}
+
+StatusOr<Choice> ReadAssessment(const std::string& path, const std::string& cut) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes file, ReadFile(path, kMaxAssessmentBytes));
+  auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 16; };
+  Json json = Json::parse(file.begin(), file.end(), shallow, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("recommended") || !json["recommended"].is_object() ||
+      !json.contains("cuts") || !json["cuts"].is_array()) {
+    return InvalidArgument(path, ": not an assessment.json that `infenclave assess` wrote");
+  }
+  const Json& recommended = json["recommended"];
+  auto text = [&](const char* key) {
+    return recommended.contains(key) && recommended[key].is_string() ? recommended[key].get<std::string>() : "";
+  };
+  std::string safe_cut = text("cut");
+  if (cut.empty() && safe_cut.empty()) {
+    return FailedPrecondition(path, ": recommends no cut (", text("why"),
+                              "); --cut NAME beside it partitions all the same, and the manifest will say so");
+  }
+  Choice out;
+  out.cut = cut.empty() ? safe_cut : cut;
+  int depth = DepthOf(json["cuts"], out.cut), safe_depth = DepthOf(json["cuts"], safe_cut);
+  out.verdict.assessed = depth >= 0;
+  out.verdict.safe = depth >= 0 && safe_depth >= 0 && depth >= safe_depth;
+  out.verdict.summary =
+      depth >= 0 ? SummaryOf(json["cuts"], out.verdict.safe) : "the assessment did not cover this cut";
+  out.verdict.assessment_digest = Sha256(file);
+  return out;
+}
+
+// A model name out of the file's name.
+std::string DefaultName(const std::string& path) {
+  std::string name = std::filesystem::path(path).stem().string().substr(0, 64);
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_') c = '-';
+  }
+  return name.empty() ? "model" : name;
+}
+
+// SHA-256 of the infenclave-enclave that lies beside this executable, in hex; empty if there is none.
+std::string EnclaveMeasurement() {
+  std::error_code error;
+  std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return "";
+  StatusOr<Bytes> enclave = ReadFile((self.parent_path() / "infenclave-enclave").string(), kMaxEnclaveBytes);
+  return enclave.ok() ? HexEncode(Sha256(*enclave)) : "";
+}
+
+struct Outputs {
+  std::string bundle, keys, policy;
+};
+
+StatusOr<Outputs> PlanOutputs(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  Outputs out{path, path + ".keys", path + ".policy.toml"};
+  for (const std::string& file : {out.bundle, out.keys, out.policy}) {
+    std::error_code error;
+    if (std::filesystem::symlink_status(file, error).type() != std::filesystem::file_type::not_found) {
+      return AlreadyExists(file, " exists already; choose another output or remove it");
+    }
+  }
+  return out;
+}
+
+// All three or none: the bundle comes last, and what was written before it goes when it fails.
+Status WriteAll(const Outputs& outputs, const PartitionResult& result, const std::string& measurement) {
+  SecretBytes keys = EncodeBundleKeys(result.keys);
+  Status status = WriteFileAtomic(outputs.keys, keys.span(), 0600);
+  if (status.ok()) {
+    status = WriteFileAtomic(outputs.policy, AsBytes(StarterPolicy(result.bundle.manifest, measurement)));
+  }
+  if (status.ok()) status = WriteBundle(result.bundle, outputs.bundle);
+  if (!status.ok()) {
+    ::unlink(outputs.keys.c_str());
+    ::unlink(outputs.policy.c_str());
+  }
+  return status;
+}
+
+void PrintResult(const PartitionFlags& flags, const Choice& choice, const Outputs& outputs,
+                 const PartitionResult& result, const std::string& measurement) {
+  const Manifest& manifest = result.bundle.manifest;
+  std::cout << "bundle " << outputs.bundle << ": " << manifest.model_name << " version " << manifest.model_version
+            << ", cut at " << choice.cut << " " << ToString(manifest.ir_shape) << "\n"
+            << "  keys    " << outputs.keys << " (secret: whoever has them can open the bundle)\n"
+            << "  policy  " << outputs.policy << " (give it to your users)\n";
+  if (!manifest.verdict.assessed) {
+    std::cout << "  verdict not assessed: how much the cut gives away is not known (`infenclave assess`)\n";
+  } else {
+    std::cout << "  verdict " << manifest.verdict.summary << "\n";
+  }
+  if (manifest.open) std::cout << "  open    anyone may ask, so no secrecy of the labels is promised\n";
+  if (manifest.tee_class == TeeClass::kSimulated) {
+    std::cout << "  tee     simulated: it protects nothing from the machine's owner\n";
+    if (measurement.empty()) {
+      std::cout << "          no infenclave-enclave lies beside infenclave: add its SHA-256 to the policy\n";
+    }
+  }
+  std::cout << "next: infenclave serve " << flags.out << "\n";
+}
+
+Status PartitionModel(const PartitionFlags& flags) {
+  if (flags.cut.empty() && flags.assessment.empty()) return UsageError("give --cut NAME or --assessment FILE");
+  if (flags.tail > 0) return Unimplemented("--tail: keeping the last layers in the enclave is not implemented yet");
+  INFENCLAVE_ASSIGN_OR_RETURN(Outputs outputs, PlanOutputs(flags.out));
+  INFENCLAVE_ASSIGN_OR_RETURN(Ed25519PrivateKey owner, LoadOwnerKey(flags.owner_key));
+  Choice choice{.cut = flags.cut};
+  if (!flags.assessment.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(choice, ReadAssessment(flags.assessment, flags.cut));
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<std::string> labels, LoadLabels(flags.labels));
+  INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(flags.model));
+  INFENCLAVE_ASSIGN_OR_RETURN(Preprocessing preprocessing, ChoosePreprocessing(flags.preprocessing, model));
+  PartitionOptions options{.cut = choice.cut,
+                           .labels = std::move(labels),
+                           .model_name = flags.name.empty() ? DefaultName(flags.model) : flags.name,
+                           .model_version = static_cast<uint64_t>(flags.model_version),
+                           .preprocessing = preprocessing,
+                           .tee_class = flags.tee == "simulated" ? TeeClass::kSimulated : TeeClass::kHardware,
+                           .open = flags.open,
+                           .verdict = choice.verdict};
+  StatusOr<PartitionResult> result = MakeBundle(model.graph, owner, options);
+  if (!result.ok()) return Annotate(result.status(), flags.model);
+  std::string measurement = EnclaveMeasurement();
+  INFENCLAVE_RETURN_IF_ERROR(WriteAll(outputs, *result, measurement));
+  if (flags.json) {
+    std::cout << ManifestToJson(result->bundle.manifest);
+  } else {
+    PrintResult(flags, choice, outputs, *result, measurement);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Command PartitionCommand() {
+  auto flags = std::make_shared<PartitionFlags>();
+  return {.name = "partition",
+          .summary = "Cut a network in three and seal it into a signed bundle",
+          .example =
+              "infenclave partition efficientnet-lite0.onnx --labels imagenet.txt --owner-key owner.pem "
+              "--assessment out/assessment.json -o lite0.bundle",
+          .declare =
+              [flags](Flags& f) {
+                f.Text("MODEL", &flags->model, "ONNX file", /*required=*/true);
+                f.Text("--labels", &flags->labels, "class names, one a line, in the model's order", /*required=*/true);
+                f.Text("--owner-key", &flags->owner_key, "the key that signs (`infenclave keygen`)", /*required=*/true);
+                f.Text("-o", &flags->out, "the bundle, a folder that must not exist", /*required=*/true);
+                f.Text("--cut", &flags->cut, "the tensor to cut at (`infenclave inspect` lists them)");
+                f.Text("--assessment", &flags->assessment,
+                       "assessment.json: cut where it recommends, and sign its verdict");
+                f.Int("--tail", &flags->tail, "layers at the end to keep in the enclave, too", 0, 1000);
+                f.OneOf("--tee", &flags->tee, {"hardware", "simulated"}, "which kind of TEE may serve it");
+                f.Switch("--open", &flags->open, "let anyone ask, without a credential: labels are not secret then");
+                f.Text("--preprocessing", &flags->preprocessing,
+                       "how images are prepared: a preset or a JSON file (default: what the model says)");
+                f.Text("--name", &flags->name, "the name that clients call (default: the file's)");
+                f.Int("--model-version", &flags->model_version, "policies can refuse lower ones", 1,
+                      std::numeric_limits<int64_t>::max());
+                f.Switch("--json", &flags->json, "print the manifest as JSON");
+              },
+          .run = [flags] { return PartitionModel(*flags); }};
+}
+
+}  // namespace infenclave
