@@ -143,7 +143,7 @@ StatusOr<Bytes> Core::GetEvidence(const GetEvidenceCall& call) {
   {
     std::lock_guard lock(mutex_);
     key = ring_.newest();
-    reply.provisioned = provisioned_;
+    reply.provisioned = provisioned_ && lease_ > 0;
   }
   INFENCLAVE_ASSIGN_OR_RETURN(reply.evidence, Evidence(*key, call.nonce));
   reply.key_config = key->encoded;

@@ -13,9 +13,9 @@ namespace {
 // Trailing metadata has to stay well below gRPC's default limit of 8 KiB, base64 included; larger evidence is fetched.
 constexpr size_t kMaxTrailerBytes = 5 << 10;
 
-Status NoKeys(std::string_view why) {
-  return Unavailable("the enclave has no keys", why,
-                     ": run 'infenclave provision BUNDLE.keys --policy FILE --server ADDR'");
+// The enclave's refusal for want of keys or of a lease, with what to do about it.
+Status NoKeys(const Status& refusal) {
+  return Unavailable(MessageOf(refusal), "; run 'infenclave provision BUNDLE.keys --policy FILE --server ADDR'");
 }
 
 Status CheckOutputs(const inference::ModelInferRequest& request) {
@@ -92,7 +92,6 @@ bool ConfidentialModel::ready() const { return provisioned_.load() && link_->ali
 
 void ConfidentialModel::Infer(InferCall* call) {
   Status status = CheckRequest(call->request());
-  if (status.ok() && !provisioned_.load() && link_->alive()) status = NoKeys("");
   if (status.ok()) status = pool_->queue().Push(call);
   if (!status.ok()) call->Finish(status);
 }
@@ -153,10 +152,9 @@ Status ConfidentialModel::BeginBatch(std::vector<InferCall*>& batch, int lane, s
   INFENCLAVE_ASSIGN_OR_RETURN(ByteSpan bytes, CallEnclave(EncodeCall(begin), lane));
   StatusOr<BeginReply> reply = DecodeBeginReply(bytes);
   if (!reply.ok()) {
-    // A refusal of the whole batch: the keys are gone (an enclave that came anew, a lease that is spent).
     if (reply.status().code() != StatusCode::kUnavailable) return reply.status();
     provisioned_ = false;
-    return NoKeys(Concat(" (", MessageOf(reply.status()), ")"));
+    return NoKeys(reply.status());
   }
   if (reply->items.size() != batch.size()) return Internal("the enclave answered for another number of requests");
   std::vector<InferCall*> accepted;
@@ -164,6 +162,9 @@ Status ConfidentialModel::BeginBatch(std::vector<InferCall*>& batch, int lane, s
     const BeginReply::Item& item = reply->items[i];
     if (item.status.code() == StatusCode::kFailedPrecondition) {
       unknown_key.push_back(batch[i]);
+    } else if (item.status.code() == StatusCode::kUnavailable) {
+      provisioned_ = false;
+      batch[i]->Finish(NoKeys(item.status));
     } else if (!item.status.ok()) {
       batch[i]->Finish(item.status);
     } else if (!item.sealed_refusal.empty()) {

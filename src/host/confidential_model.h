@@ -61,8 +61,8 @@ class ConfidentialModel final : public OipModel {
   ModelInfo info_;
   TeeKind tee_ = TeeKind::kSimulated;
   BackNetShape shape_;
-  std::atomic<bool> provisioned_{false};
-  std::unique_ptr<WorkerPool> pool_;  // last: its threads use the rest
+  std::atomic<bool> provisioned_{false};  // as the enclave said last; it decides itself whether it answers
+  std::unique_ptr<WorkerPool> pool_;      // last: its threads use the rest
 };
 
 }  // namespace infenclave

@@ -34,7 +34,7 @@ struct GetEvidenceReply {
   Bytes evidence;    // EvidenceEnvelope, encoded
   Bytes key_config;  // KeyConfig, encoded
   Bytes manifest, manifest_signature;
-  bool provisioned = false;
+  bool provisioned = false;  // the enclave holds the part keys, and its lease is not used up
 };
 Bytes EncodeCall(const GetEvidenceCall& call);
 StatusOr<GetEvidenceCall> DecodeGetEvidenceCall(ByteSpan call);
