@@ -157,6 +157,12 @@ StatusOr<Place> Compiler::InPlain(ValueId id, memory::data_type type) {
 
 Place Compiler::NewPlace(const memory::desc& desc) { return {AddBuffer({.bytes = desc.get_size()}), 0, desc}; }
 
+Place Compiler::SameOrNew(const Node& node, int index, const Place& in) {
+  // An output is best written once, straight to the caller's memory.
+  const bool is_output = is_output_[static_cast<size_t>(node.outputs[0])];
+  return !is_output && MayOverwrite(in, index) ? in : NewPlace(in.desc);
+}
+
 Status Compiler::Define(const Node& node, Place place, bool activate) {
   if (activate && node.activation.kind != FusedActivation::Kind::kNone) {
     dnnl::post_ops ops;

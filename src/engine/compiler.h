@@ -36,6 +36,8 @@ class Compiler {
   StatusOr<Place> InAs(ValueId id, const memory::desc& desc);
   StatusOr<Place> InPlain(ValueId id, memory::data_type type);
   Place NewPlace(const memory::desc& desc);
+  // For an elementwise node: `in` itself if the node may write over it, else a new place in the same layout.
+  Place SameOrNew(const Node& node, int index, const Place& in);
   // The node's result, before its activation if `activate` (then a step of its own is added).
   Status Define(const Node& node, Place place, bool activate = false);
   // The node's output number `which`, where there are several.

@@ -134,7 +134,7 @@ Status CompileSoftmax(Compiler& c, const Node& node, int index) {
   INFENCLAVE_ASSIGN_OR_RETURN(Place src, c.InPlain(node.inputs[0], memory::data_type::f32));
   const int axis_int = static_cast<int>(axis);
   auto emit = [&](const auto& pd) {
-    Place dst = c.MayOverwrite(src, index) ? src : c.NewPlace(src.desc);
+    Place dst = c.SameOrNew(node, index, src);
     c.Emit(node, pd, {{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}});
     return c.Define(node, dst, /*activate=*/true);
   };

@@ -101,7 +101,7 @@ StatusOr<bool> TryOneDnn(Compiler& c, const Node& node, int index, algorithm op,
       INFENCLAVE_ASSIGN_OR_RETURN(b, c.InPlain(other, a.desc.data_type()));
       b.desc = b_desc;
     }
-    Place dst = c.MayOverwrite(a, index) && full != other ? a : c.NewPlace(a.desc);
+    Place dst = full == other ? c.NewPlace(a.desc) : c.SameOrNew(node, index, a);
     c.Emit(node, pd, {{DNNL_ARG_SRC_0, a}, {DNNL_ARG_SRC_1, b}, {DNNL_ARG_DST, dst}});
     INFENCLAVE_RETURN_IF_ERROR(c.Define(node, dst));
     return true;
@@ -140,7 +140,7 @@ Status CompileScalar(Compiler& c, const Node& node, int index) {
     INFENCLAVE_ASSIGN_OR_RETURN(Place src, c.In(node.inputs[0]));
     dnnl::eltwise_forward::primitive_desc pd({dnnl::prop_kind::forward_inference, kind, src.desc, alpha, beta},
                                              Attributes(), CpuEngine());
-    Place dst = c.MayOverwrite(src, index) ? src : c.NewPlace(src.desc);
+    Place dst = c.SameOrNew(node, index, src);
     c.Emit(node, pd, {{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}});
     return c.Define(node, dst, /*activate=*/true);
   }

@@ -1,0 +1,99 @@
+// infenclave bench: latency and throughput of the engine on one model.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "cli/command.h"
+#include "engine/compiled_network.h"
+#include "import/model.h"
+
+namespace infenclave {
+namespace {
+
+constexpr double kSeconds = 2;  // of measuring, at least; and at least this many runs:
+constexpr size_t kMinRuns = 20, kWarmUps = 3;
+
+struct BenchOptions {
+  std::string model, precision = "f32";
+  int64_t batch = 1, threads = 1;
+  bool json = false;
+};
+
+// Milliseconds per run, sorted.
+StatusOr<std::vector<double>> Measure(CompiledNetwork& network) {
+  std::mt19937 rng(1);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<Tensor> tensors;
+  std::vector<TensorView> inputs;
+  std::vector<MutableTensorView> outputs;
+  for (const Shape& shape : network.input_shapes()) {
+    Tensor& tensor = tensors.emplace_back(DType::kF32, shape);
+    for (float& v : tensor.as<float>()) v = uniform(rng);
+    inputs.push_back(tensor.view());
+  }
+  for (const Shape& shape : network.output_shapes()) {
+    outputs.push_back(tensors.emplace_back(DType::kF32, shape).mutable_view());
+  }
+  for (size_t i = 0; i < kWarmUps; ++i) INFENCLAVE_RETURN_IF_ERROR(network.Run(inputs, outputs));
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> ms;
+  for (Clock::time_point start = Clock::now();
+       ms.size() < kMinRuns || Clock::now() - start < std::chrono::duration<double>(kSeconds);) {
+    const Clock::time_point before = Clock::now();
+    INFENCLAVE_RETURN_IF_ERROR(network.Run(inputs, outputs));
+    ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - before).count());
+  }
+  std::sort(ms.begin(), ms.end());
+  return ms;
+}
+
+Status Bench(const BenchOptions& options) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Precision precision, ParsePrecision(options.precision));
+  INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(options.model));
+  const EngineOptions engine{
+      .precision = precision, .batch = static_cast<int>(options.batch), .threads = static_cast<int>(options.threads)};
+  INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(model.graph, engine));
+  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<double> ms, Measure(network));
+  const double min = ms.front(), median = ms[ms.size() / 2], p95 = ms[ms.size() * 95 / 100];
+  const double gflops = network.flops() / median / 1e6;
+  const size_t peak_bytes = network.arena_bytes() + network.weight_bytes();
+  if (options.json) {
+    nlohmann::ordered_json json = {{"model", options.model}, {"precision", options.precision},
+                                   {"path", network.path()}, {"threads", options.threads},
+                                   {"batch", options.batch}, {"ms", {{"min", min}, {"median", median}, {"p95", p95}}},
+                                   {"gflops", gflops},       {"peak_bytes", peak_bytes}};
+    std::printf("%s\n", json.dump().c_str());
+    return OkStatus();
+  }
+  std::printf("%s on %s, batch %d, %d thread%s\n", options.model.c_str(), network.path().c_str(), engine.batch,
+              engine.threads, engine.threads == 1 ? "" : "s");
+  std::printf("  %zu runs: min %.3f ms, median %.3f ms, 95th percentile %.3f ms\n", ms.size(), min, median, p95);
+  std::printf("  %.1f images/s, %.1f GFLOP/s, %.1f MB of weights and activations\n",
+              1000 * static_cast<double>(engine.batch) / median, gflops, static_cast<double>(peak_bytes) / 1e6);
+  return OkStatus();
+}
+
+}  // namespace
+
+Command BenchCommand() {
+  auto options = std::make_shared<BenchOptions>();
+  Command command;
+  command.name = "bench";
+  command.summary = "Latency and throughput of the engine on a model";
+  command.example = "infenclave bench efficientnet-lite0.onnx --precision bf16 --threads 2";
+  command.declare = [options](Flags& flags) {
+    flags.Text("MODEL", &options->model, "the network, an ONNX file", /*required=*/true);
+    flags.Int("--batch", &options->batch, "images per run", 1, 4096);
+    flags.Int("--threads", &options->threads, "threads that compute", 1, 256);
+    flags.OneOf("--precision", &options->precision, {"f32", "bf16", "int8"},
+                "what the network computes in; bf16 where the processor has it, else f32");
+    flags.Switch("--json", &options->json, "print JSON");
+  };
+  command.run = [options] { return Bench(*options); };
+  return command;
+}
+
+}  // namespace infenclave

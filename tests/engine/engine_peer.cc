@@ -1,0 +1,35 @@
+// engine_peer MODEL PRECISION: reads the network's f32 input from standard input, again and again, and writes its f32
+// output to standard output. For tests in Python.
+#include <cstdio>
+#include <iostream>
+
+#include "engine/compiled_network.h"
+#include "import/model.h"
+
+namespace infenclave {
+namespace {
+
+Status Serve(const char* path, const char* precision_name) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Precision precision, ParsePrecision(precision_name));
+  INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(path));
+  INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(model.graph, {.precision = precision}));
+  Tensor in(DType::kF32, network.input_shapes()[0]), out(DType::kF32, network.output_shapes()[0]);
+  const TensorView input = in.view();
+  const MutableTensorView output = out.mutable_view();
+  while (std::fread(in.data(), 1, in.bytes(), stdin) == in.bytes()) {
+    INFENCLAVE_RETURN_IF_ERROR(network.Run({&input, 1}, {&output, 1}));
+    std::fwrite(out.data(), 1, out.bytes(), stdout);
+    std::fflush(stdout);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+}  // namespace infenclave
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  infenclave::Status status = infenclave::Serve(argv[1], argv[2]);
+  if (!status.ok()) std::cerr << "engine_peer: " << infenclave::MessageOf(status) << "\n";
+  return status.ok() ? 0 : 1;
+}
