@@ -15,7 +15,7 @@ constexpr size_t kMaxTrailerBytes = 5 << 10;
 
 // The enclave's refusal for want of keys or of a lease, with what to do about it.
 Status NoKeys(const Status& refusal) {
-  return Unavailable(MessageOf(refusal), "; run 'infenclave provision BUNDLE.keys --policy FILE --server ADDR'");
+  return Unavailable(MessageOf(refusal), " (infenclave provision BUNDLE.keys --policy FILE --server ADDR)");
 }
 
 Status CheckOutputs(const inference::ModelInferRequest& request) {

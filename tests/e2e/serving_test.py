@@ -1,0 +1,237 @@
+"""The served path as a user sees it, with the real programs: partition, serve, provision, attest, classify."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from deployment import BINARY, PHOTOGRAPHS, Deployment, Server, error_line, network, run
+
+READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
+SKIP = "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs"
+
+
+def tearDownModule():
+    STATE.cleanup()
+
+
+# Bundle versions that these tests have seen are nobody else's business.
+STATE = tempfile.TemporaryDirectory()
+os.environ["XDG_STATE_HOME"] = STATE.name
+
+
+@unittest.skipUnless(READY, SKIP)
+class ServedBundle(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.deployment = Deployment(cls.folder.name)
+        context = cls.deployment.serve()
+        cls.server = context.__enter__()
+        cls.addClassCleanup(context.__exit__, None, None, None)
+
+    def test_same_answers_as_the_whole_network(self):
+        deployment = self.deployment
+        served = json.loads(deployment.classify(self.server, *PHOTOGRAPHS).stdout)
+        whole = json.loads(run("run", deployment.model, *PHOTOGRAPHS, "--labels", deployment.labels,
+                               *deployment.model_arguments, "--json").stdout)
+        self.assertEqual([entry["file"] for entry in served], [str(path) for path in PHOTOGRAPHS])
+        self.assertEqual(len(whole), len(served))
+        for one, other in zip(served, whole):
+            self.assertEqual(one["file"], other["file"])
+            self.assertEqual(one["classes"][0]["label"], other["classes"][0]["label"], one["file"])
+            self.assertAlmostEqual(one["classes"][0]["probability"], other["classes"][0]["probability"], delta=1e-4)
+
+    def test_a_table_for_people(self):
+        deployment = self.deployment
+        done = run("classify", PHOTOGRAPHS[0], "--policy", deployment.policy, "--server", self.server.address)
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[0], str(PHOTOGRAPHS[0]))
+        self.assertEqual(len(lines), 6)
+        self.assertRegex(lines[1], r"^ +\d+\.\d\d %  \S")
+        self.assertIn("SIMULATED TEE", done.stderr)
+
+    def test_a_picture_that_is_none_fails_alone(self):
+        bad = pathlib.Path(self.folder.name) / "bad.jpg"
+        bad.write_bytes(b"this is no picture")
+        done = self.deployment.classify(self.server, PHOTOGRAPHS[0], bad, "/nowhere.jpg", PHOTOGRAPHS[1], expect=1)
+        files = [entry["file"] for entry in json.loads(done.stdout)]
+        self.assertEqual(files, [str(PHOTOGRAPHS[0]), str(PHOTOGRAPHS[1])])
+        lines = [line for line in done.stderr.splitlines() if line.startswith("infenclave ")]
+        self.assertEqual(len(lines), 3)
+        self.assertIn(str(bad), lines[0])
+        self.assertIn("/nowhere.jpg", lines[1])
+        self.assertIn("2 of 4 pictures failed", lines[2])
+        self.assertIn(str(bad), error_line(self.deployment.classify(self.server, bad, expect=1)))
+
+    def test_attest_says_what_the_evidence_proves(self):
+        done = run("attest", "--server", self.server.address, "--policy", self.deployment.policy, "--json")
+        claims = json.loads(done.stdout)
+        self.assertEqual(claims["tee"], "simulated")
+        self.assertTrue(claims["provisioned"])
+        self.assertTrue(all(finding["passed"] for finding in claims["findings"]))
+        self.assertEqual(claims["verdict"], "accepted by the policy")
+        self.assertIn("SIMULATED TEE", done.stderr)
+        unjudged = run("attest", "--server", self.server.address)
+        self.assertIn("not judged", unjudged.stdout)
+        with tempfile.TemporaryDirectory() as folder:
+            run("attest", "--server", self.server.address, "-o", f"{folder}/evidence")
+            self.assertIn(b"PROVES NOTHING", pathlib.Path(f"{folder}/evidence").read_bytes())
+
+    def test_a_policy_that_refuses(self):
+        policy = self.deployment.policy.read_text()
+        measurement = policy.split('measurements = ["')[1][:64]
+        owner = policy.split("ed25519:")[1][:64]
+        cases = {
+            "measurement": policy.replace(measurement, "00" * 32),
+            "owner": policy.replace(owner, "11" * 32),
+            "TEE": policy.replace('accept = ["simulated"]', 'accept = ["sgx", "tdx"]').split("[simulated]")[0],
+            "bundle version": policy.replace("min_bundle_version = 1", "min_bundle_version = 2"),
+        }
+        for finding, text in cases.items():
+            with self.subTest(finding):
+                self.assertNotEqual(text, policy)
+                path = pathlib.Path(self.folder.name) / "refuses.toml"
+                path.write_text(text)
+                for command in (["classify", PHOTOGRAPHS[0]], ["provision", self.deployment.keys], ["attest"]):
+                    done = run(*command, "--policy", path, "--server", self.server.address, expect=3)
+                    self.assertIn(finding, error_line(done))
+
+    def test_keys_of_another_bundle_are_not_given(self):
+        other = Deployment(pathlib.Path(self.folder.name) / "other")
+        policy = self.deployment.policy
+        done = run("provision", other.keys, "--policy", policy, "--server", self.server.address, expect=3)
+        self.assertIn("these keys are for bundle", error_line(done))
+
+    def test_an_older_bundle_is_refused_once_a_newer_was_seen(self):
+        with tempfile.TemporaryDirectory() as state:
+            owner = self.deployment.policy.read_text().split("ed25519:")[1][:64]
+            claims = json.loads(run("attest", "--server", self.server.address, "--json").stdout)
+            versions = pathlib.Path(state) / "infenclave" / "versions"
+            versions.parent.mkdir()
+            versions.write_text(f"ed25519:{owner} {claims['model']} 7\n")
+            environment = {**os.environ, "XDG_STATE_HOME": state}
+            done = subprocess.run([BINARY, "classify", PHOTOGRAPHS[0], "--policy", self.deployment.policy, "--server",
+                                   self.server.address], env=environment, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("version 7", error_line(done))
+
+    def test_a_port_in_use(self):
+        for command in ("serve", "backnet"):
+            done = run(command, self.deployment.bundle, "--listen", self.server.address, expect=1)
+            self.assertIn("is in use", error_line(done))
+
+    def test_a_remote_backnet_gives_the_same_answers(self):
+        claims = json.loads(run("attest", "--server", self.server.address, "--json").stdout)
+        with Server("backnet", self.deployment.bundle) as backnet:
+            remote = f"grpc://{backnet.address}/{claims['model']}"
+            with self.deployment.serve("--backnet", remote) as server:
+                some = PHOTOGRAPHS[:40]
+                self.assertEqual(json.loads(self.deployment.classify(server, *some).stdout),
+                                 json.loads(self.deployment.classify(self.server, *some).stdout))
+                backnet.stop(signal.SIGTERM)
+                done = self.deployment.classify(server, some[0], expect=1)
+                self.assertIn("BackNet grpc://", error_line(done))
+
+
+@unittest.skipUnless(READY, SKIP)
+class Failures(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.deployment = Deployment(cls.folder.name, open_to_all=False)
+
+    def test_without_keys_it_says_what_to_do(self):
+        with self.deployment.serve(provision=False) as server:
+            done = self.deployment.classify(server, PHOTOGRAPHS[0], expect=1)
+            self.assertIn("infenclave provision", error_line(done))
+            self.assertTrue(any("infenclave provision" in line for line in server.errors))
+            self.assertTrue(any("SIMULATED TEE" in line for line in server.errors))
+
+    def test_who_may_ask_is_the_owners_decision(self):
+        invitation = pathlib.Path(self.folder.name) / "alice.credential"
+        run("invite", "--owner-key", self.deployment.owner, "--name", "alice", "-o", invitation)
+        stranger_key = pathlib.Path(self.folder.name) / "stranger.pem"
+        forged = pathlib.Path(self.folder.name) / "forged.credential"
+        run("keygen", "-o", stranger_key)
+        run("invite", "--owner-key", stranger_key, "--name", "alice", "-o", forged)
+        with self.deployment.serve() as server:
+            photograph = PHOTOGRAPHS[0]
+            self.assertIn("credential", error_line(self.deployment.classify(server, photograph, expect=3)))
+            done = run("classify", photograph, "--policy", self.deployment.policy, "--server", server.address,
+                       "--credential", forged, expect=3)
+            self.assertIn("credential", error_line(done))
+            run("classify", photograph, "--policy", self.deployment.policy, "--server", server.address, "--credential",
+                invitation)
+
+    def test_an_enclave_that_died(self):
+        with self.deployment.serve() as server:
+            enclaves = [pid for pid in server.children()
+                        if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"enclave")]
+            self.assertEqual(len(enclaves), 1)
+            os.kill(enclaves[0], signal.SIGKILL)
+            done = self.deployment.classify(server, PHOTOGRAPHS[0], expect=1)
+            self.assertIn("the enclave has died", error_line(done))
+            self.assertIn("infenclave serve", error_line(done))
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline and not any("has died" in line for line in server.errors):
+                time.sleep(0.1)
+            self.assertTrue(any("has died" in line for line in server.errors))
+
+    def test_no_server_there(self):
+        done = run("classify", PHOTOGRAPHS[0], "--policy", self.deployment.policy, "--server", "127.0.0.1:1", expect=1)
+        self.assertIn("is 'infenclave serve' running there?", error_line(done))
+
+    def test_both_signals_stop_it(self):
+        for how in (signal.SIGINT, signal.SIGTERM):
+            with self.deployment.serve(provision=False) as server:
+                enclaves = server.children()
+                server.stop(how)
+                for pid in enclaves:
+                    self.assertFalse(pathlib.Path(f"/proc/{pid}").exists(), "the enclave outlived its host")
+
+    def test_watch_gives_keys_to_an_enclave_that_comes_anew(self):
+        with self.deployment.serve(provision=False) as server:
+            watcher = subprocess.Popen([BINARY, "provision", self.deployment.keys, "--policy", self.deployment.policy,
+                                        "--server", server.address, "--watch", "--lease", "1"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            try:
+                self.assertIn("provisioned", watcher.stdout.readline())
+                invitation = pathlib.Path(self.folder.name) / "bob.credential"
+                run("invite", "--owner-key", self.deployment.owner, "--name", "bob", "-o", invitation)
+                ask = ["classify", PHOTOGRAPHS[0], "--policy", self.deployment.policy, "--server", server.address,
+                       "--credential", invitation]
+                run(*ask)
+                self.assertIn("provisioned", watcher.stdout.readline(), "the lease of one request is used up")
+                run(*ask)
+            finally:
+                watcher.send_signal(signal.SIGTERM)
+                self.assertEqual(watcher.wait(timeout=30), 0)
+                watcher.stdout.close()
+
+    def test_a_hardware_bundle_never_runs_simulated(self):
+        with tempfile.TemporaryDirectory() as folder:
+            hardware = pathlib.Path(folder) / "hardware.bundle"
+            run("partition", self.deployment.model, *self.deployment.model_arguments, "--labels",
+                self.deployment.labels, "--owner-key", self.deployment.owner, "-o", hardware, "--cut",
+                self.deployment.middle_cut(), "--tee", "hardware")
+            run("serve", hardware, "--listen", "127.0.0.1:0", "--tee", "simulated", expect=3)
+            self.assertIn("hardware TEEs", error_line(run("serve", hardware, "--listen", "127.0.0.1:0", expect=1)))
+        done = run("serve", self.deployment.bundle, "--listen", "127.0.0.1:0", "--tee", "sgx", expect=3)
+        self.assertIn("simulated TEE only", error_line(done))
+
+    def test_wrong_usage(self):
+        run("serve", expect=2)
+        run("serve", self.deployment.bundle, "--backnet", "http://x", expect=2)
+        run("classify", "--server", "127.0.0.1:1", expect=2)
+        run("provision", self.deployment.keys, "--server", "127.0.0.1:1", expect=2)
+
+
+if __name__ == "__main__":
+    unittest.main()
