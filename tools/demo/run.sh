@@ -52,17 +52,19 @@ gather_photographs() {
 }
 
 choose_cut() {
-  cut=$(json "$demo/assessment/assessment.json" 'j["recommended"]["cut"]')
+  local assessment=$demo/assessment/assessment.json cut
+  cut_flags=(--assessment "$assessment")
+  cut=$(json "$assessment" 'j["recommended"]["cut"]')
   if [ -n "$cut" ]; then
     printf '\nThe assessment recommends the cut %s.\n' "$cut"
     return
   fi
-  cut=$cut_for_show
+  cut_flags+=(--cut "$cut_for_show")
   cat <<END
 
-The assessment found no cut that is safe: $(json "$demo/assessment/assessment.json" 'j["recommended"]["why"]')
+The assessment found no cut that is safe: $(json "$assessment" 'j["recommended"]["why"]')
 An owner would stop here, or keep the whole network in the enclave. The demonstration goes on with
-$cut, CHOSEN FOR SHOW: a host could learn about the pictures from what crosses it there.
+$cut_for_show, CHOSEN FOR SHOW: a host could learn about the pictures from what crosses it there.
 END
 }
 
@@ -90,13 +92,13 @@ step 'inspect' "$infenclave" inspect "$served.onnx"
 
 heading 'The owner asks how much each cut gives away (on a trusted machine)'
 step 'assess' "$infenclave" assess "$served.onnx" --oracle "$oracle.onnx" --images "$demo/photographs" \
-  --cuts "$cuts" --maps "$maps" -o "$demo/assessment"
+  --oracle-labels "$oracle.labels.txt" --cuts "$cuts" --maps "$maps" -o "$demo/assessment"
 choose_cut
 
 heading 'The owner cuts, seals and signs, and invites a user'
 step 'keygen' "$infenclave" keygen -o "$demo/owner.pem"
 step 'partition' "$infenclave" partition "$served.onnx" --labels "$served.labels.txt" --owner-key "$demo/owner.pem" \
-  --cut "$cut" --tee simulated -o "$demo/bundle"
+  "${cut_flags[@]}" --tee simulated -o "$demo/bundle"
 step 'invite' "$infenclave" invite --owner-key "$demo/owner.pem" --name alice -o "$demo/alice.credential"
 
 heading 'The host serves the bundle, and cannot open it'
