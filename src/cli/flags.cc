@@ -77,7 +77,6 @@ class Formatter : public CLI::Formatter {
   Formatter() {
     column_width(34);
     label("SUBCOMMAND", "COMMAND");
-    label("Subcommands", "Commands");
     label("Positionals", "Arguments");
   }
   // "--precision f32|bf16|int8", "--cut TEXT (required)"; CLI11's own adds types, defaults and brackets.
@@ -115,7 +114,7 @@ int RunCommandLine(std::span<const Command> commands, std::vector<std::string> a
   app.set_version_flag("--version", "infenclave " INFENCLAVE_VERSION, "show the version");
   app.require_subcommand(1);
   for (const Command& command : commands) {
-    CLI::App* sub = app.add_subcommand(command.name, command.summary);
+    CLI::App* sub = app.add_subcommand(command.name, command.summary)->group("Commands");
     sub->footer("Example:\n  " + command.example + "\n");
     CliFlags flags(sub);
     command.declare(flags);

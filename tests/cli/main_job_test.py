@@ -131,12 +131,14 @@ class MainJob(unittest.TestCase):
 
     def test_an_operator_that_is_not_known(self):
         graph = helper.make_graph(
-            [helper.make_node("Wizardry", ["x"], ["y"], name="spell", domain="")], "g",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])])
+            [helper.make_node("Wizardry", ["x"], ["spell"], name="spell"),
+             helper.make_node("GlobalAveragePool", ["spell"], ["pool"]), helper.make_node("Flatten", ["pool"], ["y"])], "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 224, 224])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+            value_info=[helper.make_tensor_value_info("spell", TensorProto.FLOAT, [1, 3, 224, 224])])
         path = self.folder / "odd.onnx"
         onnx.save(helper.make_model(graph, ir_version=7, opset_imports=[helper.make_opsetid("", 13)]), path)
-        self.expect_error(infenclave("bench", path), 1, "Wizardry")
+        self.expect_error(infenclave("run", path, photographs()[0], "--preprocessing", "mobilenet-v2"), 1, "Wizardry")
 
     def test_a_bundle_that_was_touched(self):
         for part in ("manifest", "manifest.sig", "frontnet.sealed", "mapping.sealed", "backnet.onnx"):
