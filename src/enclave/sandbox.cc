@@ -27,28 +27,39 @@ struct RulesetAttributes {
   uint64_t files = 0, network = 0, scoped = 0;
 };
 
-// Everything that serving needs, threads and secret memory included. The engine allocates, starts no thread, and makes
-// code executable while it compiles.
-constexpr int kAllowed[] = {SCMP_SYS(recvfrom),       SCMP_SYS(recvmsg),
-                            SCMP_SYS(sendto),         SCMP_SYS(sendmsg),
-                            SCMP_SYS(read),           SCMP_SYS(write),
-                            SCMP_SYS(poll),           SCMP_SYS(ppoll),
-                            SCMP_SYS(close),          SCMP_SYS(futex),
-                            SCMP_SYS(sched_yield),    SCMP_SYS(sched_getaffinity),
-                            SCMP_SYS(mmap),           SCMP_SYS(munmap),
-                            SCMP_SYS(mremap),         SCMP_SYS(mprotect),
-                            SCMP_SYS(madvise),        SCMP_SYS(brk),
-                            SCMP_SYS(mlock),          SCMP_SYS(mlock2),
-                            SCMP_SYS(munlock),        SCMP_SYS(memfd_secret),
-                            SCMP_SYS(ftruncate),      SCMP_SYS(getrandom),
-                            SCMP_SYS(getpid),         SCMP_SYS(gettid),
-                            SCMP_SYS(clock_gettime),  SCMP_SYS(clock_nanosleep),
-                            SCMP_SYS(nanosleep),      SCMP_SYS(restart_syscall),
-                            SCMP_SYS(rt_sigreturn),   SCMP_SYS(rt_sigprocmask),
-                            SCMP_SYS(tgkill),         SCMP_SYS(exit),
-                            SCMP_SYS(exit_group),     SCMP_SYS(seccomp),
-                            SCMP_SYS(prctl),          SCMP_SYS(rseq),
-                            SCMP_SYS(set_robust_list)};
+// Everything that serving needs: the channel, waiting, memory (secret memory too), random bytes, and ending, be it by
+// abort(). The engine allocates, starts no thread, and makes code executable while it compiles.
+constexpr int kAllowed[] = {SCMP_SYS(recvfrom),
+                            SCMP_SYS(recvmsg),
+                            SCMP_SYS(sendto),
+                            SCMP_SYS(sendmsg),
+                            SCMP_SYS(read),
+                            SCMP_SYS(write),
+                            SCMP_SYS(poll),
+                            SCMP_SYS(ppoll),
+                            SCMP_SYS(close),
+                            SCMP_SYS(futex),
+                            SCMP_SYS(sched_yield),
+                            SCMP_SYS(clock_gettime),
+                            SCMP_SYS(mmap),
+                            SCMP_SYS(munmap),
+                            SCMP_SYS(mremap),
+                            SCMP_SYS(mprotect),
+                            SCMP_SYS(madvise),
+                            SCMP_SYS(brk),
+                            SCMP_SYS(memfd_secret),
+                            SCMP_SYS(ftruncate),
+                            SCMP_SYS(mlock),
+                            SCMP_SYS(getrandom),
+                            SCMP_SYS(restart_syscall),
+                            SCMP_SYS(rt_sigreturn),
+                            SCMP_SYS(getpid),
+                            SCMP_SYS(gettid),
+                            SCMP_SYS(tgkill),
+                            SCMP_SYS(rt_sigprocmask),
+                            SCMP_SYS(exit),
+                            SCMP_SYS(exit_group),
+                            SCMP_SYS(seccomp)};
 constexpr int kAllowedToAccept[] = {SCMP_SYS(accept4), SCMP_SYS(setsockopt)};
 // configfs-tsm: make an entry, write the report data, read the report; Landlock keeps it to one folder.
 constexpr int kAllowedForEvidence[] = {SCMP_SYS(openat), SCMP_SYS(mkdirat),    SCMP_SYS(unlinkat),
@@ -128,14 +139,15 @@ StatusOr<Sandbox> Sandbox::Prepare(const SandboxOptions& options) {
   if (options.accept_connections) INFENCLAVE_RETURN_IF_ERROR(Allow(filters->serving, kAllowedToAccept));
   if (!options.evidence_folder.empty()) INFENCLAVE_RETURN_IF_ERROR(Allow(filters->serving, kAllowedForEvidence));
   for (int call : {SCMP_SYS(mmap), SCMP_SYS(mprotect)}) {
-    int error = seccomp_rule_add(filters->no_code, SCMP_ACT_KILL_PROCESS, call, 1,
-                                 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
-    if (error != 0) return SeccompStatus(error, "executable memory");
+    int refused = seccomp_rule_add(filters->no_code, SCMP_ACT_KILL_PROCESS, call, 1,
+                                   SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
+    if (refused != 0) return SeccompStatus(refused, "executable memory");
   }
-  for (int call : {SCMP_SYS(seccomp), SCMP_SYS(prctl)}) {
-    int error = seccomp_rule_add(filters->no_code, SCMP_ACT_KILL_PROCESS, call, 0);
-    if (error != 0) return SeccompStatus(error, "further filters");
-  }
+  // No further filter after it; and it comes when prctl is forbidden already, so it must not ask for "no new
+  // privileges".
+  int error = seccomp_rule_add(filters->no_code, SCMP_ACT_KILL_PROCESS, SCMP_SYS(seccomp), 0);
+  if (error == 0) error = seccomp_attr_set(filters->no_code, SCMP_FLTATR_CTL_NNP, 0);
+  if (error != 0) return SeccompStatus(error, "further filters");
   Sandbox out(std::move(filters));
   out.options_ = options;
   return out;

@@ -71,6 +71,7 @@ TEST(Sandbox, KillsWhoOpensAFileMakesASocketOrStartsAProgram) {
   EXPECT_TRUE(Killed(After(Stage::kEntered, [] { return ::execl("/bin/true", "true", nullptr) == 0; })));
   EXPECT_TRUE(Killed(After(Stage::kEntered, [] { return ::fork() >= 0; })));
   EXPECT_TRUE(Killed(After(Stage::kEntered, [] { return ::unlink("/tmp/none") == 0; })));
+  EXPECT_TRUE(Killed(After(Stage::kEntered, [] { return ::prctl(PR_SET_DUMPABLE, 1) == 0; })));
 }
 
 TEST(Sandbox, CodeMayBeGeneratedUntilTheNetworksAreCompiledAndNotAfter) {
@@ -79,7 +80,6 @@ TEST(Sandbox, CodeMayBeGeneratedUntilTheNetworksAreCompiledAndNotAfter) {
   EXPECT_TRUE(Killed(After(Stage::kCodeClosed, [] {
     return ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
   })));
-  EXPECT_TRUE(Killed(After(Stage::kCodeClosed, [] { return ::prctl(PR_SET_DUMPABLE, 1) == 0; })));
 }
 
 TEST(Sandbox, LeavesNoCoreAndCannotBeTraced) {
