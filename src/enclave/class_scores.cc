@@ -46,6 +46,17 @@ uint64_t LargestBelow(uint64_t bound, std::span<const uint64_t> keys) {
   return best;
 }
 
+// Row `wanted` of a table of rows as long as `out`, which is zero.
+void SelectRow(uint32_t wanted, ByteSpan table, std::string& out) {
+  const size_t length = out.size();
+  char* __restrict to = out.data();
+  const uint8_t* __restrict row = table.data();
+  for (uint32_t r = 0; r < table.size() / length; ++r, row += length) {
+    const uint8_t mask = static_cast<uint8_t>(EqualMask(r, wanted));
+    for (size_t i = 0; i < length; ++i) to[i] = static_cast<char>(to[i] | (row[i] & mask));
+  }
+}
+
 }  // namespace
 
 float ObliviousExp(float x) {
@@ -114,10 +125,7 @@ Answer ClassScores::Top(std::span<const float> scores) const {
     AnswerClass& out = answer.classes.emplace_back();
     out.probability = static_cast<float>(ObliviousExp(Unordered(static_cast<uint32_t>(found >> 32)) - highest) / sum);
     out.label.assign(label_bytes_, '\0');
-    for (uint32_t c = 0; c < classes_; ++c) {
-      const char mask = static_cast<char>(EqualMask(c, wanted));
-      for (size_t b = 0; b < label_bytes_; ++b) out.label[b] |= static_cast<char>(mask & label(c)[b]);
-    }
+    SelectRow(wanted, labels_.span(), out.label);
   }
   return answer;
 }

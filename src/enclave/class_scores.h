@@ -25,7 +25,6 @@ class ClassScores {
 
  private:
   ClassScores() = default;
-  ByteSpan label(size_t at) const { return labels_.span().subspan(at * label_bytes_, label_bytes_); }
 
   size_t classes_ = 0, answers_ = 0, label_bytes_ = 0;
   SecretBytes order_;   // u32 per score: its class

@@ -51,7 +51,7 @@ Status FrontNet::Compile(const Graph& graph, int lane) {
   Lane& self = lanes_[static_cast<size_t>(lane)];
   self.network = std::move(network);
   self.input = Tensor(DType::kF32, input, SecretMemory());
-  self.output = Tensor(DType::kF32, output, SecretMemory());
+  if (manifest_.ir_dtype == DType::kBf16) self.output = Tensor(DType::kF32, output, SecretMemory());
   return OkStatus();
 }
 
@@ -60,14 +60,15 @@ Status FrontNet::Run(ByteSpan rgb, MutableByteSpan ir, int lane) {
   INFENCLAVE_CHECK(self.network.has_value() && ir.size() == ir_bytes_);
   Normalize(manifest_.preprocessing, rgb, self.input.as<float>());
   const TensorView inputs[] = {self.input.view()};
-  const MutableTensorView outputs[] = {self.output.mutable_view()};
-  INFENCLAVE_RETURN_IF_ERROR(self.network->Run(inputs, outputs));
   if (manifest_.ir_dtype == DType::kBf16) {
+    const MutableTensorView outputs[] = {self.output.mutable_view()};
+    INFENCLAVE_RETURN_IF_ERROR(self.network->Run(inputs, outputs));
     ToBf16(self.output.as<float>(), ir);
-  } else {
-    std::memcpy(ir.data(), self.output.data(), ir.size());
+    return OkStatus();
   }
-  return OkStatus();
+  // What goes out is for the host to read: it needs no secret memory on its way.
+  const MutableTensorView outputs[] = {{DType::kF32, self.network->output_shapes().front(), ir.data()}};
+  return self.network->Run(inputs, outputs);
 }
 
 }  // namespace infenclave

@@ -24,7 +24,8 @@ class FrontNet {
   // On the lane's thread. INVALID_ARGUMENT if the graph does not go from the manifest's picture to its IR.
   Status Compile(const Graph& graph, int lane);
 
-  // On the lane's thread: normalises a picture of the manifest's size, runs, and writes the IR in the manifest's type.
+  // On the lane's thread: normalises a picture of the manifest's size, runs, and writes the IR in the manifest's type
+  // to `ir`, which is aligned for f32.
   Status Run(ByteSpan rgb, MutableByteSpan ir, int lane);
   // Of one request.
   size_t ir_bytes() const { return ir_bytes_; }
@@ -32,7 +33,7 @@ class FrontNet {
  private:
   struct Lane {
     std::optional<CompiledNetwork> network;
-    Tensor input, output;
+    Tensor input, output;  // output: only where the IR goes out in another type
   };
   const Manifest& manifest_;
   const int threads_;

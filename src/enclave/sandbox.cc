@@ -28,7 +28,8 @@ struct RulesetAttributes {
 };
 
 // Everything that serving needs: the channel, waiting, memory (secret memory too), random bytes, and ending, be it by
-// abort(). The engine allocates, starts no thread, and makes code executable while it compiles.
+// abort(). malloc asks for the affinity when it makes an arena. The engine allocates, starts no thread, and makes code
+// executable while it compiles.
 constexpr int kAllowed[] = {SCMP_SYS(recvfrom),
                             SCMP_SYS(recvmsg),
                             SCMP_SYS(sendto),

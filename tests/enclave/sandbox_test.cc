@@ -33,11 +33,13 @@ int After(Stage stage, const std::function<bool()>& action) {
   if (pid == 0) {
     StatusOr<Sandbox> sandbox = Sandbox::Prepare({});
     if (!sandbox.ok() || !sandbox->RestrictFiles().ok()) ::_exit(101);
-    std::atomic<bool> go{false};
+    std::atomic<bool> started{false}, go{false};
     std::thread early([&] {
+      started = true;  // starting a thread is itself forbidden inside
       while (!go) ::sched_yield();
       ::_exit(action() ? 0 : 1);
     });
+    while (!started) ::sched_yield();
     if (stage != Stage::kRestricted && !sandbox->Enter().ok()) ::_exit(102);
     if (stage == Stage::kCodeClosed && !sandbox->CloseCodeGeneration().ok()) ::_exit(103);
     go = true;
