@@ -108,7 +108,7 @@ Command AttestCommand() {
   auto options = std::make_shared<Options>();
   Command command;
   command.name = "attest";
-  command.summary = "fetch a server's evidence and say what it proves";
+  command.summary = "Fetch a server's evidence and say what it proves";
   command.example = "infenclave attest --server 127.0.0.1:8001 --policy lite0.bundle.policy.toml";
   command.declare = [options](Flags& flags) {
     flags.Text("--server", &options->server, "HOST:PORT", true);

@@ -44,7 +44,7 @@ Command BacknetCommand() {
   auto options = std::make_shared<Options>();
   Command command;
   command.name = "backnet";
-  command.summary = "serve a bundle's BackNet alone, for 'infenclave serve --backnet' elsewhere";
+  command.summary = "Serve a bundle's BackNet alone, for 'infenclave serve --backnet' elsewhere";
   command.example = "infenclave backnet lite0.bundle --listen 0.0.0.0:8011";
   command.declare = [options](Flags& flags) {
     flags.Text("BUNDLE", &options->bundle, "the folder that 'infenclave partition' made", true);

@@ -82,7 +82,7 @@ Command BenchCommand() {
   auto options = std::make_shared<BenchOptions>();
   Command command;
   command.name = "bench";
-  command.summary = "Latency and throughput of the engine on a model";
+  command.summary = "Measure latency and throughput of the engine on a model";
   command.example = "infenclave bench efficientnet-lite0.onnx --precision bf16 --threads 2";
   command.declare = [options](Flags& flags) {
     flags.Text("MODEL", &options->model, "the network, an ONNX file", /*required=*/true);

@@ -145,7 +145,7 @@ Command ClassifyCommand() {
   auto options = std::make_shared<Options>();
   Command command;
   command.name = "classify";
-  command.summary = "attest a server, seal pictures to it, and print what it says they show";
+  command.summary = "Attest a server, seal pictures to it, and print what it says they show";
   command.example = "infenclave classify cat.jpg dog.jpg --policy lite0.bundle.policy.toml --server 127.0.0.1:8001";
   command.declare = [options](Flags& flags) {
     flags.Texts("IMAGE", &options->images, "JPEG, PNG or WebP files", true);

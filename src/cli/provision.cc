@@ -1,10 +1,11 @@
+#include "client/provision.h"
+
 #include <iostream>
 
 #include "attestation/policy.h"
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/serving.h"
-#include "client/provision.h"
 
 namespace infenclave {
 namespace {
@@ -67,7 +68,7 @@ Command ProvisionCommand() {
   auto options = std::make_shared<Options>();
   Command command;
   command.name = "provision";
-  command.summary = "attest a server's enclave and give it the bundle's keys";
+  command.summary = "Attest a server's enclave and give it the bundle's keys";
   command.example = "infenclave provision lite0.bundle.keys --policy lite0.bundle.policy.toml --server 127.0.0.1:8001";
   command.declare = [options](Flags& flags) {
     flags.Text("KEYS", &options->keys, "the bundle's keys, BUNDLE.keys", true);

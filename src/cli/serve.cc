@@ -110,7 +110,7 @@ Command ServeCommand() {
   auto options = std::make_shared<Options>();
   Command command;
   command.name = "serve";
-  command.summary = "serve a bundle: start its enclave and answer sealed requests";
+  command.summary = "Serve a bundle: start its enclave and answer sealed requests";
   command.example = "infenclave serve lite0.bundle --listen 0.0.0.0:8001";
   command.declare = [options](Flags& flags) {
     flags.Text("BUNDLE", &options->bundle, "the folder that 'infenclave partition' made", true);

@@ -14,7 +14,8 @@ StatusOr<Graph> WithBatch(Graph graph, int64_t batch);
 // Infers shapes and evaluates nodes whose inputs are all constants on the way, so that Shape arithmetic ends up in the
 // shapes that depend on it. What it allocates is bounded.
 StatusOr<Graph> FoldConstants(Graph graph);
-// Sum, Mean, and Min and Max of other than two operands become chains of operators of two: one form for all that follows.
+// Sum, Mean, and Min and Max of other than two operands become chains of operators of two: one form for all that
+// follows.
 StatusOr<Graph> ExpandVariadic(Graph graph);
 // Identity, Dropout at inference, Reshape to the same shape, Cast to the same type, Pad by nothing, Concat of one, …
 StatusOr<Graph> RemoveIdentities(Graph graph);
