@@ -55,14 +55,14 @@ Tensor Rearranged(const NodeView& v, int64_t start, const std::vector<int64_t>& 
 }
 
 StatusOr<double> Apply(std::string_view op, double a, double b) {
-  if (op == "Add" || op == "Sum") return a + b;
+  if (op == "Add" || op == "Sum" || op == "Mean") return a + b;
   if (op == "Sub") return a - b;
   if (op == "Mul") return a * b;
   if (op == "Div") return a / b;
   if (op == "Pow") return std::pow(a, b);
   if (op == "Min") return std::min(a, b);
   if (op == "Max") return std::max(a, b);
-  if (op == "Mod" || op == "Fmod") return std::fmod(a, b);
+  if (op == "FMod") return std::fmod(a, b);
   return Unimplemented("constant ", op, " of f32");
 }
 
@@ -81,14 +81,20 @@ StatusOr<int64_t> Apply(std::string_view op, int64_t a, int64_t b) {
   if (op == "Mul") return wrap(x * y);
   if (op == "Min") return std::min(a, b);
   if (op == "Max") return std::max(a, b);
-  if (op == "Div" || op == "Mod") {
+  if (op == "Pow") {
+    uint64_t power = 1;
+    if (b < 0) return int64_t{a == 1 || a == -1 ? (b % 2 == 0 ? 1 : a) : 0};
+    for (; y != 0; y >>= 1, x *= x) power *= (y & 1) != 0 ? x : 1;
+    return wrap(power);
+  }
+  if (op == "Div" || op == "Mod" || op == "FMod") {
     if (b == 0) return InvalidArgument("division by zero");
     if (b == -1) return op == "Div" ? wrap(0 - x) : int64_t{0};
     if (op == "Div") return a / b;
     int64_t r = a % b;
+    if (op == "FMod") return r;
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
   }
-  if (op == "Fmod") return b == 0 ? StatusOr<int64_t>(InvalidArgument("division by zero")) : b == -1 ? 0 : a % b;
   return Unimplemented("constant ", op, " of i64");
 }
 
@@ -102,11 +108,14 @@ template <typename T>
 StatusOr<Tensor> BinaryOf(const NodeView& v) {
   const Shape& shape = v.out().shape;
   Tensor out(v.out().dtype, shape);
-  std::span<T> to = out.as<T>();
   INFENCLAVE_ASSIGN_OR_RETURN(int64_t fmod, IntAttribute(v.node, "fmod", 0));
-  const std::string_view op = v.node.op == "Mod" && fmod != 0 ? "Fmod" : std::string_view(v.node.op);
+  std::string_view op = fmod != 0 ? "FMod" : std::string_view(v.node.op);
+  std::span<T> to = out.as<T>();
   for (size_t input = 0; input < v.node.inputs.size(); ++input) {
-    std::span<const T> from = v.Constant(input)->template as<T>();
+    Tensor converted;  // Pow's exponent may be of another type
+    bool mixed = v.in(input).dtype != v.out().dtype;
+    if (mixed) converted = ToF32(v.Constant(input)->view());
+    std::span<const T> from = mixed ? std::as_const(converted).as<T>() : v.Constant(input)->template as<T>();
     Status status;
     ForEach(shape, 0, BroadcastStrides(v.shape(input), shape), [&](int64_t i, int64_t offset) {
       T& element = to[static_cast<size_t>(i)];
@@ -252,7 +261,45 @@ StatusOr<Tensor> EvaluateScalar(const NodeView& v) {
   return out;
 }
 
+StatusOr<Tensor> EvaluateSigned(const NodeView& v) {
+  if (v.out().dtype == DType::kF32) return EvaluateScalar(v);
+  if (v.out().dtype != DType::kI64) return Unimplemented("constant ", v.node.op, " of ", NameOf(v.out().dtype));
+  Tensor out = v.Constant(0)->Clone();
+  for (int64_t& x : out.as<int64_t>()) {
+    if (v.node.op == "Neg" || x < 0) x = static_cast<int64_t>(0 - static_cast<uint64_t>(x));
+  }
+  return out;
+}
+
+StatusOr<Tensor> EvaluateNot(const NodeView& v) {
+  if (v.out().dtype != DType::kBool) return InvalidArgument("input is ", NameOf(v.out().dtype), ", expected bool");
+  Tensor out = v.Constant(0)->Clone();
+  for (uint8_t& x : out.as<uint8_t>()) x = x == 0;
+  return out;
+}
+
+StatusOr<Tensor> EvaluateRange(const NodeView& v) {
+  Tensor out(v.out().dtype, v.out().shape);
+  if (out.dtype() == DType::kF32) {
+    float start = v.Constant(0)->as<float>()[0], delta = v.Constant(2)->as<float>()[0];
+    for (size_t i = 0; i < out.as<float>().size(); ++i) out.as<float>()[i] = start + static_cast<float>(i) * delta;
+    return out;
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> start, v.Ints(0));
+  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> delta, v.Ints(2));
+  for (size_t i = 0; i < static_cast<size_t>(out.elements()); ++i) {
+    uint64_t x = static_cast<uint64_t>(start[0]) + i * static_cast<uint64_t>(delta[0]);
+    if (out.dtype() == DType::kI64) out.as<int64_t>()[i] = static_cast<int64_t>(x);
+    if (out.dtype() == DType::kI32) out.as<int32_t>()[i] = static_cast<int32_t>(x);
+  }
+  return out;
+}
+
 StatusOr<Tensor> EvaluateBinary(const NodeView& v) {
+  for (size_t i = 1; i < v.node.inputs.size(); ++i) {
+    bool converts = v.out().dtype == DType::kF32 || v.in(i).dtype == v.out().dtype;
+    if (!converts) return Unimplemented("constant ", v.node.op, " of two types");
+  }
   switch (v.out().dtype) {
     case DType::kF32:
       return BinaryOf<float>(v);

@@ -7,7 +7,7 @@ namespace infenclave {
 namespace {
 
 bool IsVariadic(const Node& node) {
-  if (!node.domain.empty()) return false;
+  if (IsOpaque(node)) return false;
   if (node.op == "Sum" || node.op == "Mean") return true;
   return (node.op == "Min" || node.op == "Max") && node.inputs.size() != 2;
 }

@@ -7,9 +7,9 @@
 namespace infenclave {
 namespace {
 
-// What folding may allocate beyond twice the constants that came with the graph: a chain of Expand in a hostile model
-// would otherwise grow without bound. Nodes over the budget stay nodes.
-constexpr size_t kFoldingAllowance = 16 << 20;
+// What folding may allocate: a few Expands in a hostile model would otherwise ask for any amount. Nodes over the budget
+// stay nodes.
+constexpr size_t kFoldingBudget = size_t{1} << 30;
 
 bool IsFoldable(const Graph& graph, const Node& node) {
   const Operator* op = OperatorOf(node);
@@ -68,8 +68,7 @@ StatusOr<Graph> FoldConstants(Graph graph) {
   Flow flow(graph);
   FreshNames names(graph);
   std::vector<bool> erased(graph.nodes.size());
-  size_t budget = kFoldingAllowance;
-  for (const auto& [id, tensor] : graph.constants) budget += 2 * tensor.bytes();
+  size_t budget = kFoldingBudget;
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     INFENCLAVE_RETURN_IF_ERROR(InferOutputs(graph, n, flow));
     Node& node = graph.nodes[n];

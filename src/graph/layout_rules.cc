@@ -1,5 +1,6 @@
 // Shapes of operators that move elements, make constants or change types.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "graph/rules.h"
@@ -259,6 +260,28 @@ Types InferExpand(const NodeView& v) {
   INFENCLAVE_ASSIGN_OR_RETURN(Shape to, v.Ints(1));
   INFENCLAVE_ASSIGN_OR_RETURN(Shape out, BroadcastShapes(v.shape(0), to));
   return One(v.in(0).dtype, std::move(out));
+}
+
+Types InferRange(const NodeView& v) {
+  DType dtype = v.in(0).dtype;
+  for (size_t i = 0; i < 3; ++i) {
+    if (v.Constant(i) == nullptr) return Unimplemented("input ", i, ", '", v.in(i).name, "', depends on the image");
+    if (v.Constant(i)->elements() != 1 || v.in(i).dtype != dtype) {
+      return InvalidArgument("start, limit and delta are not scalars of one type");
+    }
+  }
+  double count = 0;
+  if (dtype == DType::kF32) {
+    auto at = [&](size_t i) { return static_cast<double>(v.Constant(i)->as<float>()[0]); };
+    count = std::ceil((at(1) - at(0)) / at(2));
+  } else {
+    INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> start, v.Ints(0));
+    INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> limit, v.Ints(1));
+    INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> delta, v.Ints(2));
+    count = std::ceil((static_cast<double>(limit[0]) - static_cast<double>(start[0])) / static_cast<double>(delta[0]));
+  }
+  if (!(count <= static_cast<double>(kMaxValueElements))) return InvalidArgument("a range of ", count, " elements");
+  return One(dtype, {static_cast<int64_t>(std::max(count, 0.0))});
 }
 
 Types InferShape(const NodeView& v) {

@@ -140,7 +140,8 @@ std::vector<std::string_view> Operations(const Graph& graph) {
 StatusOr<Graph> Simplify(Graph graph) {
   for (int round = 0; round < kMaxRounds; ++round) {
     std::vector<std::string_view> before = Operations(graph);
-    for (auto pass : {FoldConstants, ExpandVariadic, RemoveIdentities, FoldPad, FoldBatchNorm, RemoveDead}) {
+    for (auto pass :
+         {FoldConstants, ExpandVariadic, RemoveIdentities, RecognizeOperators, FoldPad, FoldBatchNorm, RemoveDead}) {
       INFENCLAVE_ASSIGN_OR_RETURN(graph, pass(std::move(graph)));
     }
     if (Operations(graph) == before) break;

@@ -1,5 +1,5 @@
 // The rules that rows of the operator table share: shapes (infer), FLOPs per output element, constant evaluation.
-// Only operators.cc and the rules themselves need this header.
+// Only the table and the rules themselves need this header.
 #ifndef INFENCLAVE_GRAPH_RULES_H_
 #define INFENCLAVE_GRAPH_RULES_H_
 
@@ -10,6 +10,9 @@
 namespace infenclave::rules {
 
 using Types = StatusOr<std::vector<TensorType>>;
+
+// operator_table.cc: sorted by name
+std::vector<Operator> MakeTable();
 
 // window.cc
 Types InferConv(const NodeView& v);
@@ -29,6 +32,7 @@ Types InferWhere(const NodeView& v);
 Types InferPRelu(const NodeView& v);
 Types InferNormalization(const NodeView& v);  // per-channel parameters [C] in inputs 1..
 Types InferSoftmax(const NodeView& v);
+Types InferPow(const NodeView& v);  // the exponent may be of another type
 Types InferGemm(const NodeView& v);
 Types InferMatMul(const NodeView& v);
 Types InferReduce(const NodeView& v);
@@ -48,6 +52,7 @@ Types InferPad(const NodeView& v);
 Types InferSlice(const NodeView& v);
 Types InferGather(const NodeView& v);
 Types InferExpand(const NodeView& v);
+Types InferRange(const NodeView& v);
 Types InferShape(const NodeView& v);
 Types InferCast(const NodeView& v);
 Types InferConstant(const NodeView& v);
@@ -56,6 +61,9 @@ double NoFlops(const NodeView& v);
 
 // evaluate.cc
 StatusOr<Tensor> EvaluateScalar(const NodeView& v);  // the row's scalar function, f32
+StatusOr<Tensor> EvaluateSigned(const NodeView& v);  // Neg and Abs, integers too
+StatusOr<Tensor> EvaluateNot(const NodeView& v);
+StatusOr<Tensor> EvaluateRange(const NodeView& v);
 StatusOr<Tensor> EvaluateBinary(const NodeView& v);  // Add, Sub, Mul, Div, Pow, Min, Max, Mod by name
 StatusOr<Tensor> EvaluateComparison(const NodeView& v);
 StatusOr<Tensor> EvaluateWhere(const NodeView& v);

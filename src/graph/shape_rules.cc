@@ -118,6 +118,11 @@ Types InferSoftmax(const NodeView& v) {
   return InferSame(v);
 }
 
+Types InferPow(const NodeView& v) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Shape shape, BroadcastShapes(v.shape(0), v.shape(1)));
+  return std::vector<TensorType>{{v.in(0).dtype, std::move(shape)}};
+}
+
 Types InferGemm(const NodeView& v) {
   const Shape &a = v.shape(0), &b = v.shape(1);
   if (a.size() != 2 || b.size() != 2) {
@@ -179,12 +184,8 @@ double GemmFlops(const NodeView& v) {
 double MatMulFlops(const NodeView& v) { return 2 * static_cast<double>(v.shape(0).back()); }
 
 double ReduceFlops(const NodeView& v) {
-  StatusOr<std::vector<int64_t>> axes = ReducedAxes(v);
-  double out = 1;
-  if (axes.ok()) {
-    for (int64_t axis : *axes) out *= static_cast<double>(v.shape(0)[static_cast<size_t>(axis)]);
-  }
-  return out;
+  double in = static_cast<double>(*NumElements(v.shape(0))), out = static_cast<double>(*NumElements(v.out().shape));
+  return out > 0 ? in / out : 0;
 }
 
 }  // namespace rules

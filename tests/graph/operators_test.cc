@@ -173,6 +173,13 @@ TEST_F(ShapeRules, Layout) {
   });
 }
 
+TEST(OperatorTable, GeluHasTwoForms) {
+  for (std::string form : {"none", "tanh", "sigmoid"}) {
+    std::string expected = form == "sigmoid" ? "approximate is 'sigmoid', expected none or tanh" : "[1,4]";
+    EXPECT_EQ(Outcome({"Gelu", {{1, 4}}, {}, {{"approximate", form}}, ""}), expected);
+  }
+}
+
 TEST(ShapeRulesOfSeveralOutputs, SplitDividesEvenlyOrAsTold) {
   StatusOr<Graph> even = InferOne({"Split", {{1, 7}}, {}, {{"axis", int64_t{1}}, {"num_outputs", int64_t{2}}}, ""}, 2);
   ASSERT_TRUE(even.ok()) << even.status();
@@ -224,6 +231,7 @@ TEST(ScalarFunctions, AgreeWithTheirFormulasInDouble) {
       {"Erf", -0.966105146f, 0.711155634f},
       {"Softsign", -0.6f, 0.428571429f},
       {"HardSigmoid", 0.2f, 0.65f},
+      {"Gelu", -0.100210804f, 0.580029714f},
       {"Celu", -0.77686984f, 0.75f},
   };
   for (const Case& c : cases) {

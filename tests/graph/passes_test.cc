@@ -107,6 +107,9 @@ TEST(FoldConstants, EvaluatesWhatIsConstant) {
       {"Mul", {{big, 3}, {2, -4}}, {}, {-2, -12}},
       {"Div", {{7, -7}, {2, 2}}, {}, {3, -3}},
       {"Mod", {{7, -7}, {3, 3}}, {}, {1, 2}},
+      {"Mod", {{7, -7}, {3, 3}}, {{"fmod", int64_t{1}}}, {1, -1}},
+      {"Pow", {{2, -3, -1}, {10, 3, -3}}, {}, {1024, -27, -1}},
+      {"Neg", {{5, -5}}, {}, {-5, 5}},
       {"Concat", {{1}, {}, {2, 3}}, {{"axis", int64_t{0}}}, {1, 2, 3}},
       {"Slice", {{0, 1, 2, 3, 4}, {1}, {big}}, {}, {1, 2, 3, 4}},
       {"Slice", {{0, 1, 2, 3, 4}, {-1}, {-6}, {0}, {-2}}, {}, {4, 2, 0}},
@@ -335,6 +338,55 @@ TEST(FuseActivations, LeavesWhatOthersReadOrTheGraphReturns) {
   ValueId relu = b.Op("Relu", {conv}, "relu");
   Graph graph = Simplified(b.Build({relu, conv}));
   EXPECT_THAT(Ops(graph), ElementsAre("Conv", "Relu"));
+}
+
+// The ways in which PyTorch (by opset), Keras and Paddle write HardSwish.
+TEST(RecognizeOperators, HardSwishInAllItsSpellings) {
+  for (int spelling = 0; spelling < 5; ++spelling) {
+    SCOPED_TRACE(spelling);
+    GraphBuilder b;
+    ValueId x = b.Op("Conv", {b.Input("x", {1, 2, 4, 4}), b.Weights("w", {3, 2, 3, 3})}, "conv");
+    ValueId six = b.Floats("six", {}, {6}), y = kNoValue;
+    ValueId shifted = b.Op("Add", {x, b.Floats("three", {}, {3})}, "shifted");
+    ValueId clipped = b.Op("Clip", {shifted, b.Floats("zero", {}, {0}), six}, "clipped");
+    Attributes line = {{"alpha", 1.0f / 6}, {"beta", 0.5f}};
+    if (spelling == 0) y = b.Op("Div", {b.Op("Mul", {x, clipped}, "product"), six}, "y");
+    if (spelling == 1) y = b.Op("Mul", {b.Op("Div", {clipped, six}, "gate"), x}, "y");
+    if (spelling == 2) y = b.Op("Mul", {x, b.Op("HardSigmoid", {x}, "gate", line)}, "y");
+    if (spelling == 3) {
+      ValueId sixth = b.Floats("sixth", {1}, {0.16666667f});
+      y = b.Op("Mul", {x, b.Op("Mul", {clipped, sixth}, "gate")}, "y");
+    }
+    if (spelling == 4) y = b.Op("Mul", {b.Op("Mul", {clipped, x}, "product"), b.Floats("sixth", {}, {1.0f / 6})}, "y");
+    Graph graph = Simplified(b.Build({y}));
+    ASSERT_THAT(Ops(graph), ElementsAre("Conv"));
+    EXPECT_EQ(graph.nodes[0].activation.kind, Kind::kHardSwish);
+  }
+}
+
+TEST(RecognizeOperators, AnotherClipIsNoHardSwish) {
+  GraphBuilder b;
+  ValueId x = b.Op("Conv", {b.Input("x", {1, 2, 4, 4}), b.Weights("w", {3, 2, 3, 3})}, "conv");
+  ValueId shifted = b.Op("Add", {x, b.Floats("three", {}, {3})}, "shifted");
+  ValueId clipped = b.Op("Clip", {shifted, b.Floats("zero", {}, {0}), b.Floats("five", {}, {5})}, "clipped");
+  ValueId y = b.Op("Div", {b.Op("Mul", {x, clipped}, "product"), b.Floats("six", {}, {6})}, "y");
+  EXPECT_EQ(Simplified(b.Build({y})).nodes.size(), 4u);
+}
+
+TEST(RecognizeOperators, SumOfTwoIsAnAddThatTakesTheActivation) {
+  GraphBuilder b;
+  ValueId x = b.Input("x", {1, 4});
+  ValueId sum = b.Op("Sum", {x, b.Op("Exp", {x}, "exp")}, "sum");
+  EXPECT_THAT(Ops(Simplified(b.Build({b.Op("Relu", {sum}, "y")}))), ElementsAre("Exp", "Add"));
+}
+
+TEST(RecognizeOperators, PowersHaveAnExponentInF32OrNone) {
+  GraphBuilder b;
+  ValueId square = b.Op("Pow", {b.Input("x", {1, 4}), b.Ints("two", {2})}, "square");
+  ValueId root = b.Op("Pow", {square, b.Floats("half", {}, {0.5f})}, "root");
+  Graph graph = Simplified(b.Build({b.Op("Pow", {root, b.Ints("three", {3})}, "y")}));
+  EXPECT_THAT(Ops(graph), ElementsAre("Mul", "Sqrt", "Pow"));
+  EXPECT_EQ(graph.value(graph.nodes[2].inputs[1]).dtype, DType::kF32);
 }
 
 TEST(Simplify, AnInvertedResidualBlockBecomesThreeConvolutionsAndAnAdd) {
