@@ -1,0 +1,194 @@
+#include "assessment/assess.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <thread>
+#include <utility>
+
+#include "assessment/cost.h"
+#include "crypto/primitives.h"
+#include "engine/compiled_network.h"
+#include "graph/cuts.h"
+#include "image/image.h"
+
+namespace infenclave {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxModelBytes = size_t{4} << 30;
+
+StatusOr<std::string> FileSha256(const std::string& path, size_t limit) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Bytes bytes, ReadFile(path, limit));
+  return HexEncode(Sha256(bytes));
+}
+
+// Regular files, hidden ones aside, by name. Those that are no photographs are found out when they are decoded.
+StatusOr<std::vector<std::string>> ListFiles(const std::string& folder) {
+  std::error_code error;
+  fs::directory_iterator it(folder, error);
+  if (error) return NotFound(folder, ": ", error.message(), "; --images names a folder of photographs");
+  std::vector<std::string> files;
+  for (; it != fs::directory_iterator(); it.increment(error)) {
+    if (error) return Internal(folder, ": ", error.message());
+    std::string name = it->path().filename().string();
+    std::error_code ignored;
+    if (!name.starts_with('.') && it->is_regular_file(ignored)) files.push_back(std::move(name));
+  }
+  if (files.empty()) return InvalidArgument(folder, ": no files; --images names a folder of photographs");
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+// The cut points to assess, in order. Those behind operators that the engine does not know cannot be; naming one is an
+// error.
+StatusOr<std::vector<ValueId>> ResolveCuts(const Graph& model, const std::vector<std::string>& names, Assessment& out) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::vector<ValueId> points, CutPoints(model));
+  out.cut_points = static_cast<int>(points.size());
+  std::vector<bool> wanted(points.size(), names.empty());
+  for (const std::string& name : names) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const ValueId cut, FindCut(model, name));
+    wanted[std::find(points.begin(), points.end(), cut) - points.begin()] = true;
+  }
+  std::vector<ValueId> cuts;
+  for (size_t depth = 0; depth < points.size(); ++depth) {
+    if (!wanted[depth]) continue;
+    const Value& value = model.value(points[depth]);
+    INFENCLAVE_ASSIGN_OR_RETURN(const Partition sides, SplitAt(model, points[depth]));
+    INFENCLAVE_ASSIGN_OR_RETURN(const Cost front, CostOf(sides.front));
+    if (front.opaque && !names.empty()) {
+      return InvalidArgument("cut '", value.name,
+                             "' lies behind operators that the engine does not know: its FrontNet ", "cannot run");
+    }
+    if (front.opaque) continue;
+    CutResult result;
+    result.name = value.name;
+    result.depth = static_cast<int>(depth);
+    result.shape = value.shape;
+    out.cuts.push_back(std::move(result));
+    cuts.push_back(points[depth]);
+  }
+  if (cuts.empty()) return InvalidArgument("the model has no cut point that can be assessed: see `infenclave inspect`");
+  return cuts;
+}
+
+// File contents' digests go to `digests`.
+StatusOr<Plan> MakePlan(const AssessOptions& options, const Assessment& assessment, std::vector<std::string>& digests) {
+  Plan plan;
+  plan.model_sha256 = assessment.model_sha256;
+  plan.oracle_sha256 = assessment.oracle_sha256;
+  plan.preprocessing = PreprocessingToJson(options.preprocessing);
+  plan.oracle_preprocessing = PreprocessingToJson(options.oracle_preprocessing);
+  INFENCLAVE_ASSIGN_OR_RETURN(plan.files, ListFiles(options.images));
+  ByteWriter contents;
+  for (const std::string& file : plan.files) {
+    const auto digest = FileSha256(options.images + "/" + file, kMaxImageFileBytes);
+    digests.push_back(digest.ok() ? *digest : "");
+    contents.Text(digests.back());
+  }
+  plan.images_sha256 = HexEncode(Sha256(contents.bytes()));
+  for (const CutResult& cut : assessment.cuts) plan.cuts.push_back(cut.name);
+  plan.maps_limit = options.maps;
+  plan.seed = options.seed;
+  Random random(options.seed);
+  plan.control = Sample(static_cast<int>(plan.files.size()), kMostControlPhotographs, random);
+  return plan;
+}
+
+Status CheckLabels(const AssessOptions& options, Assessment& assessment) {
+  if (options.oracle->outputs.size() == 1) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const int64_t classes,
+                                NumElements(options.oracle->value(options.oracle->outputs[0]).shape));
+    assessment.classes = static_cast<int>(classes);
+  }
+  assessment.labels = options.oracle_labels;
+  if (!assessment.labels.empty() && static_cast<int>(assessment.labels.size()) != assessment.classes) {
+    return InvalidArgument("the oracle has ", assessment.classes, " classes, its labels are ", assessment.labels.size(),
+                           ": --oracle-labels takes one line per class, in the oracle's order");
+  }
+  return OkStatus();
+}
+
+std::string NowUtc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+std::string ProcessorName() {
+  const auto info = ReadFile("/proc/cpuinfo", size_t{16} << 20);
+  if (!info.ok()) return "unknown";
+  const std::string_view text = AsText(*info);
+  const size_t at = text.find("model name");
+  if (at == std::string_view::npos) return "unknown";
+  const size_t from = text.find(": ", at) + 2;
+  return std::string(text.substr(from, text.find('\n', from) - from));
+}
+
+}  // namespace
+
+StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const ProgressFn& progress) {
+  AssessResult result;
+  Assessment& assessment = result.assessment;
+  assessment.model = options.model_path;
+  assessment.oracle = options.oracle_path;
+  assessment.attacks = {"kl"};
+  assessment.margins = options.margins;
+  assessment.seed = options.seed;
+  assessment.maps_limit = options.maps;
+  INFENCLAVE_ASSIGN_OR_RETURN(assessment.model_sha256, FileSha256(options.model_path, kMaxModelBytes));
+  INFENCLAVE_ASSIGN_OR_RETURN(assessment.oracle_sha256, FileSha256(options.oracle_path, kMaxModelBytes));
+  INFENCLAVE_RETURN_IF_ERROR(CheckLabels(options, assessment));
+
+  KlJob job;
+  job.model = options.model;
+  job.preprocessing = options.preprocessing;
+  job.oracle = options.oracle;
+  job.oracle_preprocessing = options.oracle_preprocessing;
+  job.folder = options.images;
+  job.threads =
+      options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  INFENCLAVE_ASSIGN_OR_RETURN(job.cuts, ResolveCuts(*options.model, options.cuts, assessment));
+  std::vector<std::string> digests;
+  INFENCLAVE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(options, assessment, digests));
+  job.plan = &plan;
+  INFENCLAVE_ASSIGN_OR_RETURN(const StateFolder state,
+                              StateFolder::Open(options.out, plan, options.merge ? kNoShard : options.shard));
+
+  if (!options.merge) {
+    const Status status = ScorePhotographs(job, options.shard, state, progress);
+    if (status.code() == StatusCode::kResourceExhausted) {
+      return MakeStatus(status.code(), Concat(MessageOf(status), "; what was computed is kept in ", options.out,
+                                              "/state: make room and run the same command again"));
+    }
+    INFENCLAVE_RETURN_IF_ERROR(status);
+    if (options.shard.count > 1) return std::optional<AssessResult>();
+  }
+  INFENCLAVE_RETURN_IF_ERROR(CollectKl(job, state, assessment));
+  for (Photograph& photograph : assessment.photographs) {
+    const auto file = std::lower_bound(plan.files.begin(), plan.files.end(), photograph.file);
+    photograph.sha256 = digests[file - plan.files.begin()];
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(const Cost whole, CostOf(*options.model));
+  assessment.total_flops = whole.flops;
+  for (size_t i = 0; i < job.cuts.size(); ++i) {
+    INFENCLAVE_ASSIGN_OR_RETURN(assessment.cuts[i].cost, MeasureCost(*options.model, job.cuts[i], whole.flops));
+    progress("latency of each cut", static_cast<int64_t>(i + 1), static_cast<int64_t>(job.cuts.size()));
+  }
+  Conclude(assessment);
+  INFENCLAVE_ASSIGN_OR_RETURN(result.exhibits, MakeExhibits(job, assessment));
+  assessment.run.command = options.command;
+  assessment.run.version = options.version;
+  assessment.run.processor = ProcessorName();
+  assessment.run.engine = EffectiveIsa();
+  assessment.run.threads = job.threads;
+  assessment.run.finished = NowUtc();
+  return std::optional<AssessResult>(std::move(result));
+}
+
+}  // namespace infenclave

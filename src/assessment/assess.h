@@ -1,0 +1,48 @@
+// One assessment from beginning to end: photographs and two networks in, figures and pictures for the report out.
+#ifndef INFENCLAVE_ASSESSMENT_ASSESS_H_
+#define INFENCLAVE_ASSESSMENT_ASSESS_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "assessment/assessment.h"
+#include "assessment/exhibits.h"
+#include "assessment/kl_oracle.h"
+#include "assessment/state.h"
+#include "graph/graph.h"
+
+namespace infenclave {
+
+inline constexpr int kMostControlPhotographs = 1000;
+
+struct AssessOptions {
+  std::string model_path, oracle_path;
+  const Graph* model = nullptr;
+  const Graph* oracle = nullptr;
+  Preprocessing preprocessing, oracle_preprocessing;
+  std::vector<std::string> oracle_labels;  // empty, or one per class of the oracle
+  std::string images, out;                 // folders
+  std::vector<std::string> cuts;           // names; empty: every cut point
+  int maps = 0;                            // per cut; 0: every map
+  uint64_t seed = 1;
+  Margins margins;
+  int threads = 0;  // 0: one per processor
+  Shard shard;
+  bool merge = false;   // score nothing, only put records together
+  std::string command;  // as typed, for the report
+  std::string version;
+};
+
+struct AssessResult {
+  Assessment assessment;
+  std::vector<Exhibit> exhibits;  // by cut, the most recognised first
+};
+
+// Scores what the output folder does not hold yet. None (an empty optional) if the shard is done and others are not
+// part of this call. What was computed is kept whatever happens: the same call goes on from there.
+StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const ProgressFn& progress);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_ASSESSMENT_ASSESS_H_
