@@ -17,6 +17,8 @@
 #include "engine/compiled_network.h"
 #include "graph/serialize.h"
 #include "protocol/calls.h"
+#include "tee/configfs_tsm.h"
+#include "tee/gramine.h"
 
 namespace infenclave {
 namespace {
@@ -80,21 +82,37 @@ StatusOr<EnclaveBundle> ReadBundle(const std::string& folder) {
   return out;
 }
 
-// The simulated measurement is the hash of this very file. The libraries it loads are not in it: `cmake --build
-// --target tcb` lists them.
+// Of the TEE that this process runs in; without one it is simulated, and the measurement is the hash of this very file.
+// The libraries it loads are not in it: `cmake --build build --target tcb` lists them.
 StatusOr<std::unique_ptr<EvidenceMaker>> MakeEvidence() {
+  StatusOr<std::unique_ptr<EvidenceMaker>> hardware = MakeGramineEvidenceMaker();
+  if (hardware.status().code() == StatusCode::kNotFound) hardware = MakeConfigfsTsmEvidenceMaker();
+  if (hardware.ok()) return hardware;
+  if (hardware.status().code() != StatusCode::kNotFound) {
+    std::fprintf(stderr, "infenclave-enclave: no hardware TEE: %s\n", MessageOf(hardware.status()).c_str());
+  }
   INFENCLAVE_ASSIGN_OR_RETURN(Bytes executable, ReadFile("/proc/self/exe", kMaxExecutableBytes));
   return MakeSimulatedEvidenceMaker(Sha256(executable));
+}
+
+// None under Gramine: the library OS has neither seccomp nor Landlock, and is the boundary itself.
+StatusOr<std::optional<Sandbox>> PrepareSandbox(TeeKind tee, const Arguments& arguments) {
+  if (tee == TeeKind::kSgx) return std::nullopt;
+  SandboxOptions options;
+  options.accept_connections = !arguments.listen.empty();
+  if (tee != TeeKind::kSimulated) options.evidence_folder = kConfigfsTsmReports;
+  INFENCLAVE_ASSIGN_OR_RETURN(Sandbox sandbox, Sandbox::Prepare(options));
+  return sandbox;
 }
 
 class Process {
  public:
   static StatusOr<std::unique_ptr<Process>> Load(const Arguments& arguments) {
-    INFENCLAVE_ASSIGN_OR_RETURN(Sandbox sandbox, Sandbox::Prepare({.accept_connections = !arguments.listen.empty()}));
-    std::unique_ptr<Process> self(new Process(arguments, std::move(sandbox)));
     INFENCLAVE_ASSIGN_OR_RETURN(EnclaveBundle bundle, ReadBundle(arguments.bundle));
     INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EvidenceMaker> evidence, MakeEvidence());
-    self->tee_ = evidence->kind();
+    const TeeKind tee = evidence->kind();
+    INFENCLAVE_ASSIGN_OR_RETURN(std::optional<Sandbox> sandbox, PrepareSandbox(tee, arguments));
+    std::unique_ptr<Process> self(new Process(arguments, tee, std::move(sandbox)));
     INFENCLAVE_ASSIGN_OR_RETURN(
         self->core_, EnclaveCore::Create(std::move(bundle), std::move(evidence), arguments.enclave, &self->service_));
     INFENCLAVE_RETURN_IF_ERROR(self->OpenTransport());
@@ -104,9 +122,9 @@ class Process {
   // Threads run from here on, so the process may only end by _exit.
   Status CloseSandbox() {
     isa_ = EffectiveIsa();
-    INFENCLAVE_RETURN_IF_ERROR(sandbox_.RestrictFiles());
+    if (sandbox_) INFENCLAVE_RETURN_IF_ERROR(sandbox_->RestrictFiles());
     INFENCLAVE_RETURN_IF_ERROR(service_.Start(core_.get()));
-    return sandbox_.Enter();
+    return sandbox_ ? sandbox_->Enter() : OkStatus();
   }
 
   void Serve() {
@@ -125,8 +143,11 @@ class Process {
   }
 
  private:
-  Process(const Arguments& arguments, Sandbox sandbox)
-      : arguments_(arguments), sandbox_(std::move(sandbox)), service_(arguments.enclave, &sandbox_) {}
+  Process(const Arguments& arguments, TeeKind tee, std::optional<Sandbox> sandbox)
+      : arguments_(arguments),
+        tee_(tee),
+        sandbox_(std::move(sandbox)),
+        service_(arguments.enclave, sandbox_ ? &*sandbox_ : nullptr) {}
 
   Status OpenTransport() {
     if (!arguments_.listen.empty()) {
@@ -154,17 +175,17 @@ class Process {
   }
 
   std::string StartLine() const {
-    std::string line =
-        Concat("tee=", NameOf(tee_), " secret-memory=", SecretMemoryKind(), " sandbox=", sandbox_.Describe(),
-               " isa=", isa_, " lanes=", arguments_.enclave.lanes, "x", arguments_.enclave.threads_per_lane);
+    std::string line = Concat("tee=", NameOf(tee_), " secret-memory=", SecretMemoryKind(),
+                              " sandbox=", sandbox_ ? sandbox_->Describe() : "library OS", " isa=", isa_,
+                              " lanes=", arguments_.enclave.lanes, "x", arguments_.enclave.threads_per_lane);
     if (tee_ == TeeKind::kSimulated) line += " (simulated: no protection from the owner of this machine)";
     return line;
   }
 
   const Arguments arguments_;
-  Sandbox sandbox_;
+  const TeeKind tee_;
+  std::optional<Sandbox> sandbox_;
   Service service_;
-  TeeKind tee_ = TeeKind::kSimulated;
   std::unique_ptr<EnclaveCore> core_;
   std::string isa_;
   std::optional<Listener> listener_;

@@ -62,9 +62,8 @@ constexpr int kAllowed[] = {SCMP_SYS(recvfrom),
                             SCMP_SYS(exit_group),
                             SCMP_SYS(seccomp)};
 constexpr int kAllowedToAccept[] = {SCMP_SYS(accept4), SCMP_SYS(setsockopt)};
-// configfs-tsm: make an entry, write the report data, read the report; Landlock keeps it to one folder.
-constexpr int kAllowedForEvidence[] = {SCMP_SYS(openat), SCMP_SYS(mkdirat),    SCMP_SYS(unlinkat),
-                                       SCMP_SYS(fstat),  SCMP_SYS(newfstatat), SCMP_SYS(lseek)};
+// Evidence by files: opening them, which Landlock keeps to one folder.
+constexpr int kAllowedForEvidence[] = {SCMP_SYS(openat)};
 
 Status SeccompStatus(int error, std::string_view what) {
   errno = -error;

@@ -141,7 +141,7 @@ Status Service::CompileOnEach(const std::function<Status(int lane)>& compile) {
   CompileIfAsked(self_index);
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return to_compile_ == 0; });
-  if (!compiled_.ok()) return compiled_;
+  if (!compiled_.ok() || sandbox_ == nullptr) return compiled_;
   return sandbox_->CloseCodeGeneration();
 }
 

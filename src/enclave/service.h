@@ -16,7 +16,7 @@ namespace infenclave {
 
 class Service : public LaneThreads {
  public:
-  // Both must outlive the service; neither is used before Start.
+  // The sandbox, null where there is none, must outlive the service and is not used before Start.
   Service(const EnclaveOptions& options, Sandbox* sandbox);
   // Lanes never end by themselves while their connections live, so a service that was started lives as long as the
   // process.

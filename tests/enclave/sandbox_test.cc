@@ -20,6 +20,7 @@
 #include <functional>
 #include <thread>
 
+#include "base/file.h"
 #include "crypto/primitives.h"
 
 namespace infenclave {
@@ -28,10 +29,10 @@ namespace {
 enum class Stage { kRestricted, kEntered, kCodeClosed };
 
 // The wait status of a child that does `action` after `stage`, on a thread that was started before it entered.
-int After(Stage stage, const std::function<bool()>& action) {
+int After(Stage stage, const std::function<bool()>& action, const SandboxOptions& options = {}) {
   const pid_t pid = ::fork();
   if (pid == 0) {
-    StatusOr<Sandbox> sandbox = Sandbox::Prepare({});
+    StatusOr<Sandbox> sandbox = Sandbox::Prepare(options);
     if (!sandbox.ok() || !sandbox->RestrictFiles().ok()) ::_exit(101);
     std::atomic<bool> started{false}, go{false};
     std::thread early([&] {
@@ -99,6 +100,28 @@ TEST(Sandbox, LandlockAloneKeepsFilesOutOfReachWhereTheKernelHasIt) {
   EXPECT_TRUE(Done(After(Stage::kRestricted, [] {
     return ::open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES && ::mkdir("/tmp/infenclave-none", 0700) < 0;
   })));
+}
+
+TEST(Sandbox, EvidenceByFilesReachesItsFolderAndNothingElse) {
+  if (::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0) {
+    GTEST_SKIP() << "THIS KERNEL HAS NO LANDLOCK: not tested";
+  }
+  const std::string folder = testing::TempDir() + "/infenclave-evidence";
+  ASSERT_TRUE(::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST);
+  ASSERT_TRUE(WriteFileAtomic(folder + "/outblob", AsBytes("report")).ok());
+  const SandboxOptions options{.evidence_folder = folder};
+  EXPECT_TRUE(Done(After(
+      Stage::kCodeClosed,
+      [&] {
+        UniqueFd inside(::open((folder + "/outblob").c_str(), O_RDWR));
+        char c = 0;
+        return inside.valid() && ::read(inside.get(), &c, 1) == 1 && c == 'r';
+      },
+      options)));
+  EXPECT_TRUE(Done(After(
+      Stage::kCodeClosed, [] { return ::open("/etc/passwd", O_RDONLY) < 0; }, options)));
+  EXPECT_TRUE(Killed(After(
+      Stage::kCodeClosed, [] { return ::mkdir("/tmp/none", 0700) == 0; }, options)));
 }
 
 }  // namespace

@@ -118,6 +118,16 @@ TEST(EnclaveLink, SpawnsProvisionsAndClassifiesOnEveryLane) {
   ExpectServes(bundle, **link, 0, 7);
 }
 
+TEST(EnclaveLink, ALaneMayHaveSeveralThreads) {
+  TestBundle bundle;
+  Folder folder(bundle);
+  auto link = EnclaveLink::Spawn({kEnclave, folder.path, {.lanes = 2, .threads_per_lane = 2}});
+  ASSERT_TRUE(link.ok()) << link.status();
+  ASSERT_EQ(HostOn(bundle, **link).Provision(), OkStatus());
+  ExpectServes(bundle, **link, 0, 1);
+  ExpectServes(bundle, **link, 1, 2);
+}
+
 TEST(EnclaveLink, TheMeasurementIsTheExecutablesHash) {
   TestBundle bundle;
   Folder folder(bundle);
