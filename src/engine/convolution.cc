@@ -38,18 +38,23 @@ struct Chosen {
   dnnl::primitive primitive;
 };
 
-std::optional<Chosen> Choose(const ConvShape& s, memory::data_type type, const memory::desc& dst,
-                             const dnnl::post_ops& ops, bool allow_reference) {
-  using dnnl::algorithm, dnnl::prop_kind;
-  const memory::desc src(s.src, type, memory::format_tag::any), weights(s.weights, type, memory::format_tag::any);
+std::optional<Chosen> Choose(const ConvShape& s, dnnl::algorithm algorithm, memory::data_type type,
+                             memory::format_tag src_tag, const memory::desc& dst, const dnnl::post_ops& ops,
+                             bool allow_reference = false) {
+  const memory::desc src(s.src, type, src_tag), weights(s.weights, type, memory::format_tag::any);
   std::optional<dnnl::convolution_forward::desc> desc;
-  if (s.bias.empty()) {
-    desc.emplace(prop_kind::forward_inference, algorithm::convolution_direct, src, weights, dst, s.strides, s.dilations,
-                 s.pads_begin, s.pads_end);
-  } else {
-    const memory::desc bias(s.bias, memory::data_type::f32, memory::format_tag::x);
-    desc.emplace(prop_kind::forward_inference, algorithm::convolution_direct, src, weights, bias, dst, s.strides,
-                 s.dilations, s.pads_begin, s.pads_end);
+  try {
+    if (s.bias.empty()) {
+      desc.emplace(dnnl::prop_kind::forward_inference, algorithm, src, weights, dst, s.strides, s.dilations,
+                   s.pads_begin, s.pads_end);
+    } else {
+      const memory::desc bias(s.bias, memory::data_type::f32, memory::format_tag::x);
+      desc.emplace(dnnl::prop_kind::forward_inference, algorithm, src, weights, bias, dst, s.strides, s.dilations,
+                   s.pads_begin, s.pads_end);
+    }
+  } catch (const dnnl::error& e) {
+    if (e.status != dnnl_unimplemented) throw;
+    return std::nullopt;
   }
   ConvPd pd(*desc, Attributes(ops), CpuEngine(), /*allow_empty=*/true);
   if (!pd) return std::nullopt;
@@ -63,6 +68,42 @@ std::optional<Chosen> Choose(const ConvShape& s, memory::data_type type, const m
     }
   } while (pd.next_impl());
   return std::nullopt;
+}
+
+// Channels in blocks of 16, which oneDNN would not pick by itself: with AVX-512 its blocked depthwise kernels are
+// faster than its channels-last ones in f32, the pointwise ones are equal, the first layer reads the image as it comes,
+// and operands of a Concat lie one after the other. `any` where that does not hold.
+memory::format_tag PreferredTag(const ConvShape& s, memory::data_type type) {
+  if (type != memory::data_type::f32 || !HasAvx512()) return memory::format_tag::any;
+  switch (s.dst.size()) {
+    case 3:
+      return memory::format_tag::nCw16c;
+    case 4:
+      return memory::format_tag::nChw16c;
+    case 5:
+      return memory::format_tag::nCdhw16c;
+    default:
+      return memory::format_tag::any;
+  }
+}
+
+// Winograd's where oneDNN has it (dense 3x3: half the work or less), else direct. `dst` if the layout is given.
+std::optional<Chosen> ChooseFused(const ConvShape& s, memory::data_type type, const std::optional<memory::desc>& dst,
+                                  const dnnl::post_ops& ops) {
+  using dnnl::algorithm;
+  using tag = memory::format_tag;
+  const memory::desc any = dst ? *dst : memory::desc(s.dst, type, tag::any);
+  if (type == memory::data_type::f32) {
+    if (auto chosen = Choose(s, algorithm::convolution_winograd, type, tag::any, any, ops)) return chosen;
+  }
+  if (const tag preferred = PreferredTag(s, type); preferred != tag::any) {
+    const memory::desc blocked(s.dst, type, preferred);
+    const tag src = s.src[1] < 16 ? tag::any : preferred;
+    if (!dst || *dst == blocked) {
+      if (auto chosen = Choose(s, algorithm::convolution_direct, type, src, blocked, ops)) return chosen;
+    }
+  }
+  return Choose(s, algorithm::convolution_direct, type, tag::any, any, ops);
 }
 
 Status EmitConv(Compiler& c, const Node& node, const ConvShape& s, const Chosen& chosen, const Place& dst) {
@@ -84,7 +125,7 @@ StatusOr<bool> TryResidual(Compiler& c, const Node& node, const ConvShape& s, co
   dnnl::post_ops ops;
   ops.append_sum(1.0f);
   AppendActivation(c.graph().nodes[static_cast<size_t>(residual.add_node)].activation, ops);
-  std::optional<Chosen> chosen = Choose(s, c.type(), residual.other.desc, ops, /*allow_reference=*/false);
+  std::optional<Chosen> chosen = ChooseFused(s, c.type(), residual.other.desc, ops);
   if (!chosen) return false;
   INFENCLAVE_RETURN_IF_ERROR(EmitConv(c, node, s, *chosen, residual.other));
   INFENCLAVE_RETURN_IF_ERROR(c.DefineResidual(residual));
@@ -101,10 +142,13 @@ Status CompileConv(Compiler& c, const Node& node, int index) {
   }
   dnnl::post_ops ops;
   AppendActivation(node.activation, ops);
-  const memory::desc any(s.dst, c.type(), memory::format_tag::any);
-  std::optional<Chosen> chosen = Choose(s, c.type(), any, ops, /*allow_reference=*/false);
+  std::optional<Chosen> chosen = ChooseFused(s, c.type(), std::nullopt, ops);
   const bool activate = !chosen;  // then apart
-  if (!chosen) chosen = Choose(s, c.type(), any, {}, /*allow_reference=*/true);
+  if (!chosen) {
+    const memory::desc any(s.dst, c.type(), memory::format_tag::any);
+    chosen = Choose(s, dnnl::algorithm::convolution_direct, c.type(), memory::format_tag::any, any, {},
+                    /*allow_reference=*/true);
+  }
   if (!chosen) return Unimplemented(node.op, " '", node.name, "': oneDNN has no implementation of this shape");
   Place dst = c.NewPlace(chosen->pd.dst_desc());
   INFENCLAVE_RETURN_IF_ERROR(EmitConv(c, node, s, *chosen, dst));

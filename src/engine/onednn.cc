@@ -14,6 +14,11 @@ const dnnl::engine& CpuEngine() {
   return *engine;
 }
 
+bool HasAvx512() {
+  const unsigned needed = dnnl_cpu_isa_avx512_core;
+  return (static_cast<unsigned>(dnnl_get_effective_cpu_isa()) & needed) == needed;
+}
+
 memory::desc PlainDesc(const Shape& shape, memory::data_type type) {
   memory::dims dims = DimsFor(shape), strides(dims.size());
   memory::dim stride = 1;
@@ -73,6 +78,10 @@ bool IsOutermost(const memory::desc& desc, int axis) {
   memory::dim elements = 1;
   for (int i = 0; i < d.ndims; ++i) elements *= d.padded_dims[i];
   return desc.get_size() == static_cast<size_t>(elements) * memory::data_type_size(desc.data_type());
+}
+
+bool IsPadded(const memory::desc& desc) {
+  return !std::equal(desc.data.dims, desc.data.dims + desc.data.ndims, desc.data.padded_dims);
 }
 
 Shape DimsOf(const memory::desc& desc) { return Shape(desc.data.dims, desc.data.dims + desc.data.ndims); }

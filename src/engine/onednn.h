@@ -15,6 +15,7 @@ namespace infenclave::engine {
 using dnnl::memory;
 
 const dnnl::engine& CpuEngine();
+bool HasAvx512();
 
 // Row-major; a scalar becomes [1].
 memory::desc PlainDesc(const Shape& shape, memory::data_type type);
@@ -24,6 +25,8 @@ memory::desc ChannelsLastDesc(const Shape& shape, memory::data_type type);
 bool IsPlain(const memory::desc& desc);
 // Whether dimension `axis` varies slowest: a run of whole indices of it is one run of bytes. False where it is padded.
 bool IsOutermost(const memory::desc& desc, int axis);
+// Whether blocks reach beyond the last index, e.g. 24 channels in blocks of 16.
+bool IsPadded(const memory::desc& desc);
 Shape DimsOf(const memory::desc& desc);
 
 // What oneDNN and the standard library throw becomes a status here and goes no further.

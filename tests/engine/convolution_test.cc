@@ -141,11 +141,11 @@ void CheckConv(const ConvCase& c, const EngineOptions& base, double tolerance) {
 }
 
 TEST(Convolution, AgreesWithItsDefinition) {
-  for (const ConvCase& c : kConvCases) CheckConv(c, {}, 2e-6);
+  for (const ConvCase& c : kConvCases) CheckConv(c, {}, 5e-6);
 }
 
 TEST(Convolution, AgreesWithItsDefinitionOnTwoThreads) {
-  for (const ConvCase& c : kConvCases) CheckConv(c, {.threads = 2}, 2e-6);
+  for (const ConvCase& c : kConvCases) CheckConv(c, {.threads = 2}, 5e-6);
 }
 
 // bf16 has 8 bits of significand; sums are in f32.
