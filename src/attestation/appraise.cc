@@ -1,59 +1,27 @@
-#include <algorithm>
+#include <ctime>
 
+#include "attestation/appraise_evidence.h"
 #include "attestation/policy.h"
-#include "tee/evidence.h"
 
 namespace infenclave {
 namespace {
 
-// The findings as they come. The first that failed is the verdict.
-class Findings {
- public:
-  explicit Findings(Appraisal& out) : out_(out) {}
-  bool Add(std::string_view what, std::string_view found, std::string_view wanted, bool passed) {
-    out_.findings.push_back({Concat(what), Concat(found), Concat(wanted), passed});
-    if (!passed && out_.verdict.ok()) {
-      out_.verdict = PermissionDenied(what, ": ", found, wanted.empty() ? "" : "; wanted: ", wanted);
-    }
-    return passed;
-  }
-  bool Add(std::string_view what, const Status& status, std::string_view ok) {
-    return Add(what, status.ok() ? ok : MessageOf(status), status.ok() ? ok : "", status.ok());
-  }
-
- private:
-  Appraisal& out_;
-};
-
 std::string KeyText(const Ed25519PublicKey& key) { return "ed25519:" + HexEncode(key); }
 
-template <typename Range, typename F>
-std::string OneOf(const Range& range, F text, std::string_view if_empty) {
-  std::string out;
-  for (const auto& v : range) out += Concat(out.empty() ? "" : " or ", text(v));
-  return out.empty() ? Concat("nothing: ", if_empty) : out;
+std::string_view WhatItIs(TeeKind tee) {
+  return tee == TeeKind::kSimulated ? "simulated: unsigned, proves nothing"
+         : tee == TeeKind::kSevSnp  ? "signed by a key that leads to AMD's root"
+                                    : "signed by a key that leads to Intel's root";
 }
 
-// What any TEE's evidence comes down to here: the report data it attests. Null if it was refused.
-std::optional<ReportData> AppraiseSimulated(ByteSpan evidence, const Policy& policy, Findings& findings) {
-  const auto decoded = DecodeSimulatedEvidence(evidence);
-  if (!findings.Add("evidence", decoded.status(), "simulated: unsigned, proves nothing")) return std::nullopt;
-  const auto& accepted = policy.simulated.measurements;
-  findings.Add("measurement", HexEncode(decoded->measurement),
-               OneOf(
-                   accepted, [](const auto& m) { return HexEncode(m); }, "the policy lists none under [simulated]"),
-               std::ranges::find(accepted, decoded->measurement) != accepted.end());
-  return decoded->report_data;
-}
-
-std::optional<ReportData> AppraiseEvidence(const EvidenceEnvelope& envelope, const Policy& policy, Findings& findings) {
-  const bool accepted = std::ranges::find(policy.accept, envelope.tee) != policy.accept.end();
-  const std::string wanted = OneOf(
-      policy.accept, [](TeeKind k) { return NameOf(k); }, "the policy accepts no TEE");
-  if (!findings.Add("TEE", NameOf(envelope.tee), wanted, accepted)) return std::nullopt;
-  if (envelope.tee == TeeKind::kSimulated) return AppraiseSimulated(envelope.evidence, policy, findings);
-  findings.Add("evidence", Concat(NameOf(envelope.tee), " evidence cannot be verified by this version"), "", false);
-  return std::nullopt;
+// The report data that the evidence attests; null where it is not to be believed.
+std::optional<ReportData> AppraiseEnvelope(const EvidenceEnvelope& envelope, const Policy& policy, int64_t at,
+                                           Findings& findings) {
+  if (!AppraiseTee(envelope.tee, policy, findings)) return std::nullopt;
+  const auto claims = VerifyEvidence(envelope.tee, envelope.evidence, envelope.collateral, at);
+  if (!findings.Add("evidence", claims.status(), WhatItIs(envelope.tee))) return std::nullopt;
+  AppraiseEvidence(*claims, policy, findings);
+  return claims->report_data;
 }
 
 void AppraiseKeyConfig(const GetEvidenceReply& reply, const std::optional<ReportData>& attested,
@@ -93,14 +61,15 @@ void AppraiseManifest(const GetEvidenceReply& reply, const Policy& policy, const
 
 }  // namespace
 
-Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce, const Policy& policy) {
+Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce, const Policy& policy,
+                   std::optional<int64_t> at) {
   Appraisal out;
   Findings findings(out);
   const auto envelope = DecodeEvidenceEnvelope(reply.evidence);
   std::optional<ReportData> attested;
   std::optional<TeeKind> tee;
   if (envelope.ok()) {
-    attested = AppraiseEvidence(*envelope, policy, findings);
+    attested = AppraiseEnvelope(*envelope, policy, at.value_or(std::time(nullptr)), findings);
     tee = envelope->tee;
   } else {
     findings.Add("evidence", envelope.status(), "");

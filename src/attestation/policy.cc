@@ -74,6 +74,16 @@ class TableReader {
     return out;
   }
 
+  bool Bool(std::string_view key, bool otherwise) {
+    const toml::node* node = Get(key);
+    if (node == nullptr) return otherwise;
+    if (const auto* flag = node->as_boolean()) return flag->get();
+    Fail(*node, Name(key), " must be true or false");
+    return otherwise;
+  }
+
+  bool Has(std::string_view key) const { return table_.contains(key); }
+
   // A table below this one; empty if it is not there.
   const toml::table& Table(std::string_view key) {
     static const toml::table kEmpty;
@@ -88,6 +98,11 @@ class TableReader {
   void FailKey(std::string_view key, const Args&... why) {
     const toml::node* node = table_.get(key);
     Fail(node != nullptr ? *node : table_, Name(key), ": ", why...);
+  }
+
+  // An error of a table below.
+  void Adopt(const Status& status) {
+    if (status_.ok()) status_ = status;
   }
 
   // The first error, or one for a key that nobody asked for.
@@ -170,6 +185,76 @@ void ReadMaxAge(TableReader& in, Policy& policy) {
   }
 }
 
+IntelTcbPolicy ReadIntelTcb(TableReader& in) {
+  IntelTcbPolicy out;
+  if (const auto name = in.String("tcb_status")) {
+    const auto status = ParseTcbStatus(*name);
+    if (status.ok() && *status != TcbStatus::kRevoked) {
+      out.worst = *status;
+    } else {
+      in.FailKey("tcb_status", status.ok() ? "a revoked platform is never accepted" : MessageOf(status.status()));
+    }
+  }
+  out.allow_advisories = in.Strings("allow_advisories");
+  out.min_evaluation = in.Unsigned("min_tcb_evaluation", 0);
+  return out;
+}
+
+void ReadSgx(TableReader& in, Policy::Sgx& out) {
+  out.mrenclave = in.Digests<32>("mrenclave");
+  out.mrsigner = in.Digests<32>("mrsigner");
+  out.product_id = in.Unsigned("product_id", 0);
+  out.min_svn = in.Unsigned("min_svn", 0);
+  // A signer signs more than one thing, old versions with known holes among them.
+  if (!out.mrsigner.empty() && !(in.Has("product_id") && in.Has("min_svn"))) {
+    in.FailKey("mrsigner", "needs product_id and min_svn beside it");
+  }
+  out.tcb = ReadIntelTcb(in);
+}
+
+void ReadTdx(TableReader& in, Policy::Tdx& out) {
+  out.mrtd = in.Digests<48>("mrtd");
+  for (size_t i = 0; i < out.rtmr.size(); ++i) {
+    const std::string key = Concat("rtmr", i);
+    if (in.Strings(key) == std::vector<std::string>{"any"}) {
+      out.rtmr[i].any = true;
+    } else {
+      out.rtmr[i].accepted = in.Digests<48>(key);
+    }
+    // RTMR 3 is the guest's own and counts where it is named; the others hold firmware settings, kernel and initrd.
+    if (!in.Has(key)) {
+      if (i == 3) out.rtmr[i].any = true;
+      if (i < 3 && !out.mrtd.empty()) in.FailKey("mrtd", "needs ", key, " beside it (a list, or [\"any\"])");
+    }
+  }
+  out.service_tds = in.Digests<48>("service_tds");
+  out.tcb = ReadIntelTcb(in);
+}
+
+uint8_t ReadLevel(TableReader& in, std::string_view key) {
+  const uint64_t v = in.Unsigned(key, 0);
+  if (v > 255) in.FailKey(key, "must be at most 255");
+  return static_cast<uint8_t>(v);
+}
+
+void ReadSnp(TableReader& in, std::string_view file, Policy::Snp& out) {
+  out.measurements = in.Digests<48>("measurements");
+  out.id_key_digests = in.Digests<48>("id_key_digests");
+  out.min_guest_svn = in.Unsigned("min_guest_svn", 0);
+  if (!out.id_key_digests.empty() && !in.Has("min_guest_svn")) {
+    in.FailKey("id_key_digests", "needs min_guest_svn beside it");
+  }
+  out.max_vmpl = in.Unsigned("max_vmpl", 0);
+  out.allow_vlek = in.Bool("allow_vlek", false);
+  out.allow_migration_agent = in.Bool("allow_migration_agent", false);
+  const bool has_tcb = in.Has("min_tcb");
+  TableReader tcb(in.Table("min_tcb"), file, "sev-snp.min_tcb");
+  const SnpTcb minimum{ReadLevel(tcb, "fmc"), ReadLevel(tcb, "boot_loader"), ReadLevel(tcb, "tee"),
+                       ReadLevel(tcb, "snp"), ReadLevel(tcb, "microcode")};
+  if (has_tcb) out.min_tcb = minimum;
+  in.Adopt(tcb.Finish());
+}
+
 }  // namespace
 
 StatusOr<Policy> ParsePolicy(std::string_view text, std::string_view file_name) {
@@ -191,8 +276,13 @@ StatusOr<Policy> ParsePolicy(std::string_view text, std::string_view file_name) 
   policy.min_bundle_version = in.Unsigned("min_bundle_version", 0);
   TableReader simulated(in.Table("simulated"), file_name, "simulated");
   policy.simulated.measurements = simulated.Digests<32>("measurements");
-  INFENCLAVE_RETURN_IF_ERROR(in.Finish());
-  INFENCLAVE_RETURN_IF_ERROR(simulated.Finish());
+  TableReader sgx(in.Table("sgx"), file_name, "sgx");
+  ReadSgx(sgx, policy.sgx);
+  TableReader tdx(in.Table("tdx"), file_name, "tdx");
+  ReadTdx(tdx, policy.tdx);
+  TableReader snp(in.Table("sev-snp"), file_name, "sev-snp");
+  ReadSnp(snp, file_name, policy.snp);
+  for (TableReader* table : {&in, &simulated, &sgx, &tdx, &snp}) INFENCLAVE_RETURN_IF_ERROR(table->Finish());
   return policy;
 }
 

@@ -1,11 +1,39 @@
 // What a user or an owner accepts: the appraisal policy, one small TOML file (design §9), and the appraisal itself.
 //
-//   accept = ["simulated"]            # or any of "sgx", "tdx", "sev-snp"; never both kinds
+//   accept = ["sgx", "tdx", "sev-snp"]  # any of these; or ["simulated"] alone
 //   owner = "ed25519:<64 hex digits>"
 //   min_bundle_version = 1
 //   max_age = "1h"
+//
+//   [sgx]                        # by measurement, or by signer with product and least version
+//   mrenclave = ["<64 hex digits>"]
+//   mrsigner = ["<64 hex digits>"]
+//   product_id = 1
+//   min_svn = 2
+//   tcb_status = "UpToDate"      # the worst that is accepted; below UpToDate, each advisory must be allowed by name
+//   allow_advisories = ["INTEL-SA-00615"]
+//   min_tcb_evaluation = 17      # Intel's tcbEvaluationDataNumber
+//
+//   [tdx]                        # and tcb_status, allow_advisories, min_tcb_evaluation as above
+//   mrtd = ["<96 hex digits>"]
+//   rtmr0 = ["<96 hex digits>"]  # rtmr0, rtmr1, rtmr2 are required with mrtd; ["any"] says that any will do
+//   rtmr1 = ["<96 hex digits>"]
+//   rtmr2 = ["<96 hex digits>"]
+//   service_tds = []             # MRSERVICETD of migration TDs; without any, a TD must not be migratable
+//
+//   [sev-snp]                    # by measurement, or by the key that signed the launch, with least version
+//   measurements = ["<96 hex digits>"]
+//   id_key_digests = ["<96 hex digits>"]
+//   min_guest_svn = 1
+//   min_tcb = { boot_loader = 4, tee = 0, snp = 22, microcode = 213 }
+//   max_vmpl = 0
+//   allow_vlek = false           # keys of a cloud provider instead of the chip's
+//   allow_migration_agent = false
+//
 //   [simulated]
 //   measurements = ["<64 hex digits>"]
+//
+// Debug enclaves and guests are never accepted, and neither is a TD without SEPT_VE_DISABLE.
 #ifndef INFENCLAVE_ATTESTATION_POLICY_H_
 #define INFENCLAVE_ATTESTATION_POLICY_H_
 
@@ -15,6 +43,8 @@
 #include <string_view>
 #include <vector>
 
+#include "attestation/abi/snp_report.h"
+#include "attestation/abi/tcb_status.h"
 #include "base/bytes.h"
 #include "protocol/calls.h"
 #include "protocol/key_config.h"
@@ -22,7 +52,22 @@
 
 namespace infenclave {
 
+struct Claims;  // attestation/claims.h
+
+struct IntelTcbPolicy {
+  TcbStatus worst = TcbStatus::kUpToDate;
+  std::vector<std::string> allow_advisories;
+  uint64_t min_evaluation = 0;
+};
+
 struct Policy {
+  using Digest48 = std::array<uint8_t, 48>;
+  // One of a list, or anything where the policy says "any".
+  struct Rtmr {
+    bool any = false;
+    std::vector<Digest48> accepted;
+  };
+
   std::vector<TeeKind> accept;
   Ed25519PublicKey owner{};
   uint64_t min_bundle_version = 0;
@@ -30,6 +75,24 @@ struct Policy {
   struct Simulated {
     std::vector<Sha256Digest> measurements;
   } simulated;
+  struct Sgx {
+    std::vector<Sha256Digest> mrenclave, mrsigner;
+    uint64_t product_id = 0, min_svn = 0;  // of mrsigner
+    IntelTcbPolicy tcb;
+  } sgx;
+  struct Tdx {
+    std::vector<Digest48> mrtd;
+    std::array<Rtmr, 4> rtmr;
+    std::vector<Digest48> service_tds;
+    IntelTcbPolicy tcb;
+  } tdx;
+  struct Snp {
+    std::vector<Digest48> measurements, id_key_digests;
+    uint64_t min_guest_svn = 0;  // of id_key_digests
+    std::optional<SnpTcb> min_tcb;
+    uint64_t max_vmpl = 0;
+    bool allow_vlek = false, allow_migration_agent = false;
+  } snp;
 };
 // INVALID_ARGUMENT with the line for unknown keys, a missing owner, an empty accept list, "simulated" beside another
 // TEE.
@@ -50,8 +113,12 @@ struct Appraisal {
 };
 // Everything a client checks before it seals (design §5): evidence against policy, report data against key
 // configuration and nonce, the manifest's digest, its signature against the policy's owner, its version and its TEE
-// class. Pure.
-Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce, const Policy& policy);
+// class. Pure, but for the time where `at` (seconds since 1970) is not given.
+Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce, const Policy& policy,
+                   std::optional<int64_t> at = std::nullopt);
+
+// The evidence alone against the policy, for `infenclave verify`: findings and verdict.
+Appraisal AppraiseClaims(const Claims& claims, const Policy& policy);
 
 }  // namespace infenclave
 

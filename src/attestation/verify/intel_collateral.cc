@@ -11,14 +11,6 @@ using Json = nlohmann::json;
 constexpr int kMaxDepth = 8;
 constexpr size_t kMaxLevels = 256, kMaxAdvisories = 64;
 
-constexpr std::string_view kStatusNames[] = {"UpToDate",
-                                             "SWHardeningNeeded",
-                                             "ConfigurationNeeded",
-                                             "ConfigurationAndSWHardeningNeeded",
-                                             "OutOfDate",
-                                             "OutOfDateConfigurationNeeded",
-                                             "Revoked"};
-
 StatusOr<Json> ParseJson(std::string_view text, std::string_view what) {
   if (text.size() > kMaxIntelCollateralBytes) return InvalidArgument(what, ": ", text.size(), " bytes are too many");
   bool too_deep = false;
@@ -127,14 +119,6 @@ void ReadComponents(Members& in, const Json& tcb, const char* key, std::array<ui
 }
 
 }  // namespace
-
-std::string_view NameOf(TcbStatus status) { return kStatusNames[static_cast<size_t>(status)]; }
-
-StatusOr<TcbStatus> ParseTcbStatus(std::string_view name) {
-  const auto it = std::ranges::find(kStatusNames, name);
-  if (it != std::end(kStatusNames)) return static_cast<TcbStatus>(it - std::begin(kStatusNames));
-  return InvalidArgument("'", name, "' is no TCB status");
-}
 
 StatusOr<TcbInfo> ParseTcbInfo(std::string_view text) {
   INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJson(text, "TCB info"));

@@ -10,25 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "attestation/abi/tcb_status.h"
 #include "attestation/verify/certificate.h"
 #include "attestation/verify/roots.h"
 
 namespace infenclave {
 
 inline constexpr size_t kMaxIntelCollateralBytes = 1 << 20;
-
-// Intel's names, from the best to the worst.
-enum class TcbStatus : uint8_t {
-  kUpToDate,
-  kSwHardeningNeeded,
-  kConfigurationNeeded,
-  kConfigurationAndSwHardeningNeeded,
-  kOutOfDate,
-  kOutOfDateConfigurationNeeded,
-  kRevoked,
-};
-std::string_view NameOf(TcbStatus status);  // "UpToDate", "SWHardeningNeeded", …
-StatusOr<TcbStatus> ParseTcbStatus(std::string_view name);
 
 struct IsvLevel {
   uint32_t isv_svn = 0;
