@@ -16,7 +16,9 @@ Service::Service(const EnclaveOptions& options, Sandbox* sandbox)
     : options_(options), sandbox_(sandbox), lanes_(static_cast<size_t>(options.lanes)) {}
 
 Service::~Service() {
-  for (const Lane& lane : lanes_) INFENCLAVE_CHECK(!lane.thread.joinable());
+  for (Lane& lane : lanes_) {
+    if (lane.thread.joinable()) lane.thread.join();
+  }
 }
 
 Status Service::Start(EnclaveCore* core) {

@@ -18,8 +18,7 @@ class Service : public LaneThreads {
  public:
   // The sandbox, null where there is none, must outlive the service and is not used before Start.
   Service(const EnclaveOptions& options, Sandbox* sandbox);
-  // Lanes never end by themselves while their connections live, so a service that was started lives as long as the
-  // process.
+  // Waits for the lanes, which end when their connections have closed; those of a listener never do.
   ~Service() override;
 
   // Starts the threads and returns when all engines are warm. They take no call yet.
