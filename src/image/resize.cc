@@ -122,6 +122,7 @@ Image ResizeWindow(const Image& image, const ResizeAxis& x, const ResizeAxis& y,
 }
 
 Image Resize(const Image& image, uint32_t width, uint32_t height, Preprocessing::Filter filter) {
+  if (image.width == width && image.height == height) return image;  // as Pillow does; every filter is exact there
   return ResizeWindow(image, {width, 0, width}, {height, 0, height}, filter);
 }
 
