@@ -1,5 +1,18 @@
 #!/usr/bin/env bash
-# Every benchmark, one after the other: ./dev bench calls this. INFENCLAVE_MODELS names the folder of converted networks.
+# The benchmarks: all, or one of engine, serving with arguments of its own. ./dev bench calls this. INFENCLAVE_MODELS names
+# the folder of converted networks.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-build/venv/bin/python bench/engine.py "$@"
+models=${INFENCLAVE_MODELS:-build/models}
+
+engine() { build/venv/bin/python bench/engine.py "$@"; }
+serving() { build/serving_bench "$models/efficientnet-lite0.onnx" "$@"; }
+
+case ${1:-all} in
+  all) engine && serving ;;
+  engine | serving) "$@" ;;
+  *)
+    echo "usage: bench/run.sh [engine|serving [ARGUMENT…]]" >&2
+    exit 2
+    ;;
+esac
