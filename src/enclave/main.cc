@@ -1,6 +1,6 @@
 // infenclave-enclave: the trusted process. Reads the bundle and its own executable, makes the key pair, closes the
 // sandbox behind itself, and serves calls until the host goes away.
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -194,8 +194,17 @@ class Process {
   std::vector<std::unique_ptr<LanePort>> ports_;
 };
 
+// Secret memory is locked memory: as much of it as we may have without asking.
+void RaiseLockedMemoryLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_MEMLOCK, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
 int Main(std::span<char*> argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  RaiseLockedMemoryLimit();
   if (argv.size() == 2 && std::string_view(argv[1]) == "--help") return std::fputs(kUsage, stdout), 0;
   StatusOr<Arguments> arguments = ParseArguments(argv);
   if (!arguments.ok()) {

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <utility>
 
+#include "crypto/secret.h"
 #include "enclave/socket_address.h"
 #include "engine/compiled_network.h"
 
@@ -143,8 +145,15 @@ Status Service::CompileOnEach(const std::function<Status(int lane)>& compile) {
   CompileIfAsked(self_index);
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return to_compile_ == 0; });
-  if (!compiled_.ok() || sandbox_ == nullptr) return compiled_;
-  return sandbox_->CloseCodeGeneration();
+  if (!compiled_.ok()) return compiled_;
+  // The start line told the kind before the network was there; now it is known whether all of it found room.
+  if (SecretMemoryKind() == "unlocked") {
+    std::fputs(
+        "infenclave-enclave: secret memory is unlocked, so that it may be swapped out: raise the limit of locked "
+        "memory (ulimit -l, LimitMEMLOCK=)\n",
+        stderr);
+  }
+  return sandbox_ == nullptr ? OkStatus() : sandbox_->CloseCodeGeneration();
 }
 
 }  // namespace infenclave

@@ -1,5 +1,8 @@
 // The enclave's lanes as threads: each warms its engine up, waits until the sandbox is closed, and then takes calls
 // from its connection and answers them. The code of a network is generated on the lanes' own threads, and never after.
+//
+// A host that stops in the middle of a call holds that lane up, and with it a compilation that waits for all lanes: it
+// can deny service, and nothing else.
 #ifndef INFENCLAVE_ENCLAVE_SERVICE_H_
 #define INFENCLAVE_ENCLAVE_SERVICE_H_
 
