@@ -137,7 +137,7 @@ Command InspectCommand() {
           .example = "infenclave inspect efficientnet-lite0.onnx",
           .declare =
               [flags](Flags& f) {
-                f.Text("MODEL", &flags->model, "ONNX file", /*required=*/true);
+                f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
                 f.Switch("--json", &flags->json, "print JSON");
               },
           .run = [flags] { return Inspect(*flags); }};

@@ -198,7 +198,7 @@ Command PartitionCommand() {
               "--assessment out/assessment.json -o lite0.bundle",
           .declare =
               [flags](Flags& f) {
-                f.Text("MODEL", &flags->model, "ONNX file", /*required=*/true);
+                f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
                 f.Text("--labels", &flags->labels, "class names, one a line, in the model's order", /*required=*/true);
                 f.Text("--owner-key", &flags->owner_key, "the key that signs (`infenclave keygen`)", /*required=*/true);
                 f.Text("-o", &flags->out, "the bundle, a folder that must not exist", /*required=*/true);

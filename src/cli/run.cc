@@ -170,7 +170,7 @@ Command RunCommand() {
           .example = "infenclave run efficientnet-lite0.onnx --labels imagenet.txt dog.jpg",
           .declare =
               [flags](Flags& f) {
-                f.Text("MODEL", &flags->model, "ONNX file", /*required=*/true);
+                f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
                 f.Texts("IMAGE", &flags->images, "photographs to classify (JPEG, PNG, WebP)");
                 f.Text("--input", &flags->input, "an input tensor (.npy) instead of photographs");
                 f.Text("--output", &flags->tensor, "with --input: compute this tensor rather than the scores");

@@ -2,6 +2,8 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <algorithm>
+#include <climits>
 #include <filesystem>
 #include <utility>
 
@@ -45,6 +47,23 @@ StatusOr<ImportedModel> ImportOnnx(ByteSpan model, const std::string& folder) {
 
 namespace {
 
+// A file that was exported for a fixed batch of pictures.
+StatusOr<ImportedModel> WithBatchOfOne(ImportedModel model) {
+  const Value& input = model.graph.value(model.graph.inputs[0]);
+  if (model.graph.inputs.size() != 1 || input.shape.size() != 4 || input.shape[0] == 1) return model;
+  const std::string what = Concat("input '", input.name, "' has a fixed batch of ", input.shape[0]);
+  StatusOr<Graph> graph = WithBatch(std::move(model.graph), 1);
+  bool follows = graph.ok() && std::all_of(graph->outputs.begin(), graph->outputs.end(), [&](ValueId id) {
+                   return !graph->value(id).shape.empty() && graph->value(id).shape[0] == 1;
+                 });
+  if (!follows) {
+    return InvalidArgument(what, ", and the network does not work for one picture; export it with a symbolic batch",
+                           graph.ok() ? "" : Concat(" (", MessageOf(graph.status()), ")"));
+  }
+  model.graph = *std::move(graph);
+  return model;
+}
+
 // The weights lie beside the cfg, under the same name.
 StatusOr<ImportedModel> ImportDarknetModel(const std::filesystem::path& path) {
   INFENCLAVE_ASSIGN_OR_RETURN(Bytes cfg, ReadFile(path, kMaxDarknetCfgBytes));
@@ -68,6 +87,7 @@ StatusOr<ImportedModel> ImportModel(const std::string& path) {
   }
   std::string folder = std::filesystem::path(path).parent_path().string();
   StatusOr<ImportedModel> model = SimplifiedModel(proto, folder.empty() ? "." : folder);
+  if (model.ok()) model = WithBatchOfOne(*std::move(model));
   if (!model.ok()) return Annotate(model.status(), path);
   return model;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -67,7 +68,10 @@ class Exporter {
     proto_.set_name(options_.anonymous || graph_.name.empty() ? "graph" : graph_.name);
     for (ValueId id : graph_.inputs) WriteInfo(id, *proto_.add_input());
     for (const Node& node : graph_.nodes) INFENCLAVE_RETURN_IF_ERROR(WriteNode(node));
-    for (ValueId id : graph_.outputs) WriteInfo(id, *proto_.add_output());
+    for (ValueId id : graph_.outputs) {
+      WriteInfo(id, *proto_.add_output());
+      if (graph_.IsConstant(id)) used_constants_.insert(id);
+    }
     for (const auto& [id, tensor] : graph_.constants) {
       if (!used_constants_.contains(id)) continue;
       WriteConstant(names_[static_cast<size_t>(id)], tensor);
@@ -169,8 +173,7 @@ class Exporter {
     if (!options_.anonymous) proto.set_name(node.name);
     for (const auto& [name, value] : node.attributes) SetAttribute(name, value, *proto.add_attribute());
     for (size_t i = 0; i < node.inputs.size(); ++i) {
-      INFENCLAVE_ASSIGN_OR_RETURN(std::string name, InputName(node, i, proto));
-      if (name != kDropped) proto.add_input(name);
+      if (std::optional<std::string> name = InputName(node, i, proto)) proto.add_input(*name);
     }
     for (ValueId id : node.outputs) proto.add_output(NameOf(id));
     if (node.activation.kind != FusedActivation::Kind::kNone) {
@@ -181,11 +184,8 @@ class Exporter {
     return OkStatus();
   }
 
-  static constexpr std::string_view kDropped = "\n";
-
-  // Input i's name; what this opset has as an attribute goes there, and a Reshape that spells out the batch gets one
-  // that copies it.
-  StatusOr<std::string> InputName(const Node& node, size_t i, onnx::NodeProto& proto) {
+  // Input i's name; none if this opset has it as an attribute.
+  std::optional<std::string> InputName(const Node& node, size_t i, onnx::NodeProto& proto) {
     ValueId id = node.inputs[i];
     if (id == kNoValue || !graph_.IsConstant(id)) return NameOf(id);
     const Tensor& tensor = graph_.constants.at(id);
@@ -193,23 +193,10 @@ class Exporter {
       auto* attribute = proto.add_attribute();
       std::span<const int64_t> axes = tensor.as<int64_t>();
       SetAttribute("axes", std::vector<int64_t>(axes.begin(), axes.end()), *attribute);
-      return std::string(kDropped);
-    }
-    if (i == 1 && node.op == "Reshape" && options_.symbolic_batch && SpellsBatch(node, tensor)) {
-      Tensor target = tensor.Clone();
-      target.as<int64_t>()[0] = 0;
-      return AddConstant(NameOf(node.outputs[0]), std::move(target));
+      return std::nullopt;
     }
     used_constants_.insert(id);
     return NameOf(id);
-  }
-
-  bool SpellsBatch(const Node& node, const Tensor& target) const {
-    const Shape& from = graph_.value(node.inputs[0]).shape;
-    auto allow_zero = node.attributes.find("allowzero");
-    return !graph_.IsConstant(node.inputs[0]) && target.dtype() == DType::kI64 && target.elements() > 0 &&
-           !from.empty() && from[0] == batch() && target.as<int64_t>()[0] == batch() &&
-           (allow_zero == node.attributes.end() || allow_zero->second == Attribute(int64_t{0}));
   }
 
   onnx::NodeProto& Simple(std::string_view op, std::initializer_list<std::string> inputs, const std::string& output) {

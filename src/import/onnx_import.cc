@@ -20,8 +20,8 @@ using onnx::AttributeProto;
 // A value whose shape nothing tells: what an opaque node makes and the file does not declare. No tensor flows with it.
 const Shape kUnknownShape = {0};
 
-// Constants that folding makes at import, so that a small file cannot ask for large ones.
-constexpr int64_t kMaxFoldedElements = int64_t{1} << 24;
+// What constants that folding makes at import may take in all, so that a small file cannot ask for much.
+constexpr size_t kMaxFoldedBytes = size_t{512} << 20;
 
 std::string DomainOf(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
 
@@ -399,8 +399,9 @@ class Importer {
       return false;
     }
     INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(view.out().shape));
-    if (elements > kMaxFoldedElements || elements > folded_elements_left_) return false;
-    folded_elements_left_ -= elements;
+    size_t bytes = static_cast<size_t>(elements) * SizeOf(view.out().dtype);
+    if (bytes > folded_bytes_left_) return false;
+    folded_bytes_left_ -= bytes;
     INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, op->evaluate(view));
     graph_.constants.emplace(view.node.outputs[0], std::move(tensor));
     return true;
@@ -425,7 +426,7 @@ class Importer {
   std::unordered_map<std::string, TensorType> declared_;
   std::map<std::string, int64_t, std::less<>> opsets_;
   std::set<std::string> opaque_;
-  int64_t folded_elements_left_ = int64_t{1} << 28;
+  size_t folded_bytes_left_ = kMaxFoldedBytes;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/file.h"
 #include "import/model.h"
 #include "import/onnx_bounds.h"
 #include "onnx_builder.h"
@@ -153,6 +154,32 @@ TEST(OnnxFiles, NoTruncationIsAModel) {
   Bytes bytes = AddOf([](OnnxBuilder& b) { b.Floats("w", {1}, {1}); }).Encode();
   for (size_t n = 0; n < bytes.size(); ++n) EXPECT_FALSE(ImportOnnx(ByteSpan(bytes).first(n), "").ok()) << n;
   EXPECT_TRUE(ImportOnnx(bytes, "").ok());
+}
+
+TEST(OnnxFiles, AFixedBatchBecomesOne) {
+  OnnxBuilder b;
+  b.Input("x", {8, 3, 6, 6}).Output("y");
+  b.Node("GlobalAveragePool", {"x"}, {"p"});
+  b.Ints("shape", {8, 3});
+  b.Node("Reshape", {"p", "shape"}, {"y"});
+  std::string path = testing::TempDir() + "/fixed_batch_" + std::to_string(getpid()) + ".onnx";
+  Bytes bytes = b.Encode();
+  ASSERT_TRUE(WriteFileAtomic(path, bytes).ok());
+  StatusOr<ImportedModel> model = ImportModel(path);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->graph.value(model->graph.inputs[0]).shape, (Shape{1, 3, 6, 6}));
+  EXPECT_EQ(model->graph.value(model->graph.outputs[0]).shape, (Shape{1, 3}));
+
+  b.Floats("w", {8, 3}, std::vector<float>(24, 1));
+  b.Node("Add", {"y", "w"}, {"z"});
+  b.graph().mutable_output(0)->set_name("z");
+  bytes = b.Encode();
+  ASSERT_TRUE(WriteFileAtomic(path, bytes).ok());
+  model = ImportModel(path);
+  EXPECT_NE(MessageOf(model.status()).find("input 'x' has a fixed batch of 8, and the network does not work for one"),
+            std::string::npos)
+      << "a constant of eight rows broadcasts to a batch of one: " << model.status();
+  std::filesystem::remove(path);
 }
 
 TEST(OnnxFiles, ErrorsNameTheFile) {
