@@ -162,9 +162,10 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
 
   if (!options.merge) {
     const Status status = ScorePhotographs(job, options.shard, state, progress);
-    if (status.code() == StatusCode::kResourceExhausted) {
+    // A full disk, a quota, a failing disk: nothing that the next run would meet again.
+    if (status.code() == StatusCode::kResourceExhausted || status.code() == StatusCode::kInternal) {
       return MakeStatus(status.code(), Concat(MessageOf(status), "; what was computed is kept in ", options.out,
-                                              "/state: make room and run the same command again"));
+                                              "/state: the same command goes on from there"));
     }
     INFENCLAVE_RETURN_IF_ERROR(status);
     if (options.shard.count > 1) return std::optional<AssessResult>();
