@@ -43,6 +43,14 @@ CompileFunction FindCompileFunction(const Node& node) {
       {"Pad", CompilePad},
       {"Expand", CompileExpand},
       {"Gather", CompileGather},
+      {"Tile", CompileTile},
+      {"DepthToSpace", CompileBlocks},
+      {"SpaceToDepth", CompileBlocks},
+      {"Resize", CompileResize},
+      {"LRN", CompileLrn},
+      {"InstanceNormalization", CompileInstanceNormalization},
+      {"GroupNormalization", CompileInstanceNormalization},
+      {"LayerNormalization", CompileLayerNormalization},
       {"Cast", CompileView},  // between types that are all f32 here
   };
   const Operator* op = OperatorOf(node);

@@ -108,6 +108,12 @@ Status CompileSplit(Compiler& c, const Node& node, int index);
 Status CompilePad(Compiler& c, const Node& node, int index);
 Status CompileExpand(Compiler& c, const Node& node, int index);
 Status CompileGather(Compiler& c, const Node& node, int index);
+Status CompileTile(Compiler& c, const Node& node, int index);
+Status CompileBlocks(Compiler& c, const Node& node, int index);
+Status CompileResize(Compiler& c, const Node& node, int index);
+Status CompileLrn(Compiler& c, const Node& node, int index);
+Status CompileInstanceNormalization(Compiler& c, const Node& node, int index);
+Status CompileLayerNormalization(Compiler& c, const Node& node, int index);
 
 }  // namespace infenclave::engine
 

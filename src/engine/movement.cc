@@ -1,5 +1,5 @@
-// Operators that pick elements: Slice, Split, Pad, Expand, Gather with constant indices. All of them are one loop, told
-// per output dimension where each of its indices comes from.
+// Operators that pick elements: Slice, Split, Pad, Expand, Tile, DepthToSpace, SpaceToDepth, Gather with constant
+// indices. All of them are one loop, told per output dimension where each of its indices comes from.
 #include <algorithm>
 #include <numeric>
 
@@ -182,6 +182,40 @@ Status CompileGather(Compiler& c, const Node& node, int) {
     if (v < 0 || v >= in[along]) return InvalidArgument("Gather '", node.name, "': index ", v, " of ", in[along]);
     s.from[along].push_back(all[static_cast<size_t>(v)]);
   }
+  return EmitSelection(c, node, 0, std::move(s));
+}
+
+Status CompileTile(Compiler& c, const Node& node, int) {
+  const NodeView view = c.view(node);
+  Selection s = Same(view.shape(0));
+  for (size_t d = 0; d < s.from.size(); ++d) {
+    const size_t period = s.from[d].size();
+    s.from[d].resize(static_cast<size_t>(view.out().shape[d]));
+    for (size_t i = period; i < s.from[d].size(); ++i) s.from[d][i] = s.from[d][i - period];
+  }
+  return EmitSelection(c, node, 0, std::move(s));
+}
+
+// Blocks of places to channels or back: the input seen with six dimensions, which the output has in another order.
+Status CompileBlocks(Compiler& c, const Node& node, int) {
+  const Shape& in = c.view(node).shape(0);
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t b, IntAttribute(node, "blocksize", 1));
+  INFENCLAVE_ASSIGN_OR_RETURN(std::string mode, StringAttribute(node, "mode", "DCR"));
+  Shape six;
+  std::vector<size_t> order;
+  if (node.op == "SpaceToDepth") {
+    six = {in[0], in[1], in[2] / b, b, in[3] / b, b};
+    order = {0, 3, 5, 1, 2, 4};
+  } else if (mode == "DCR") {
+    six = {in[0], b, b, in[1] / (b * b), in[2], in[3]};
+    order = {0, 3, 4, 1, 5, 2};
+  } else {
+    six = {in[0], in[1] / (b * b), b, b, in[2], in[3]};
+    order = {0, 1, 4, 2, 5, 3};
+  }
+  const Selection same = Same(six);
+  Selection s;
+  for (size_t d : order) s.from.push_back(same.from[d]);
   return EmitSelection(c, node, 0, std::move(s));
 }
 

@@ -262,6 +262,36 @@ Types InferExpand(const NodeView& v) {
   return One(v.in(0).dtype, std::move(out));
 }
 
+Types InferTile(const NodeView& v) {
+  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<int64_t> repeats, v.Ints(1));
+  Shape out = v.shape(0);
+  if (repeats.size() != out.size()) {
+    return InvalidArgument("repeats has ", repeats.size(), " entries, expected ", out.size());
+  }
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (repeats[i] < 0 || repeats[i] > kMaxValueElements) return InvalidArgument("repeats has the entry ", repeats[i]);
+    out[i] *= repeats[i];
+  }
+  return One(v.in(0).dtype, std::move(out));
+}
+
+Types InferBlocks(const NodeView& v) {
+  Shape out = v.shape(0);
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t block, IntAttribute(v.node, "blocksize", 0));
+  INFENCLAVE_ASSIGN_OR_RETURN(std::string mode, StringAttribute(v.node, "mode", "DCR"));
+  if (mode != "DCR" && mode != "CRD") return InvalidArgument("mode is '", mode, "', expected DCR or CRD");
+  if (out.size() != 4 || block < 1 || block > (1 << 15)) {
+    return InvalidArgument("blocksize ", block, " does not fit the input ", ToString(out));
+  }
+  bool to_space = v.node.op == "DepthToSpace";
+  if (to_space ? out[1] % (block * block) != 0 : out[2] % block != 0 || out[3] % block != 0) {
+    return InvalidArgument("blocksize ", block, " does not divide the input ", ToString(out));
+  }
+  out[1] = to_space ? out[1] / (block * block) : out[1] * block * block;
+  for (size_t i : {2, 3}) out[i] = to_space ? out[i] * block : out[i] / block;
+  return One(DType::kF32, std::move(out));
+}
+
 Types InferRange(const NodeView& v) {
   DType dtype = v.in(0).dtype;
   for (size_t i = 0; i < 3; ++i) {

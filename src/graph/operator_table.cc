@@ -152,6 +152,27 @@ std::vector<Operator> MakeTable() {
        .flops = [](const NodeView&) { return 3.0; },
        .channels = ChannelRule::kSymmetric},
 
+      {.name = "InstanceNormalization",
+       .min_inputs = 3,
+       .max_inputs = 3,
+       .attributes = "epsilon",
+       .infer = InferNormalization,
+       .flops = [](const NodeView&) { return 7.0; },
+       .channels = ChannelRule::kElementwise},
+      {.name = "LayerNormalization",
+       .min_inputs = 2,
+       .max_inputs = 3,
+       .attributes = "axis epsilon stash_type",
+       .infer = InferLayerNormalization,
+       .flops = [](const NodeView&) { return 7.0; }},
+      {.name = "GroupNormalization",
+       .min_inputs = 3,
+       .max_inputs = 3,
+       .attributes = "epsilon num_groups stash_type",
+       .infer = InferGroupNormalization,
+       .flops = [](const NodeView&) { return 7.0; }},
+      {.name = "LRN", .attributes = "alpha beta bias size", .infer = InferLrn, .flops = LrnFlops},
+
       // Pooling and reduction.
       {.name = "MaxPool",
        .attributes = kPoolAttributes,
@@ -322,6 +343,19 @@ std::vector<Operator> MakeTable() {
        .infer = InferExpand,
        .flops = NoFlops,
        .evaluate = EvaluateExpand,
+       .any_type = true},
+
+      {.name = "Tile", .min_inputs = 2, .max_inputs = 2, .infer = InferTile, .flops = NoFlops, .any_type = true},
+      {.name = "DepthToSpace", .attributes = "blocksize mode", .infer = InferBlocks, .flops = NoFlops},
+      {.name = "SpaceToDepth", .attributes = "blocksize", .infer = InferBlocks, .flops = NoFlops},
+      {.name = "Resize",
+       .min_inputs = 1,
+       .max_inputs = 4,
+       .attributes = "antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value "
+                     "keep_aspect_ratio_policy mode nearest_mode",
+       .infer = InferResize,
+       .flops = ResizeFlops,
+       .channels = ChannelRule::kPerChannel,
        .any_type = true},
 
       // Constants, shapes, types.

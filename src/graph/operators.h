@@ -116,6 +116,8 @@ struct SliceBounds {
   Shape shape;
 };
 StatusOr<SliceBounds> SliceBoundsOf(const NodeView& view);
+// Resize's factor per dimension of the input, from its constant scales or sizes.
+StatusOr<std::vector<double>> ResizeScalesOf(const NodeView& view);
 // Pad's constant amounts per dimension of the input, begin and end.
 struct PadAmounts {
   std::vector<int64_t> begin, end;

@@ -31,8 +31,12 @@ Types InferComparison(const NodeView& v);  // likewise, to bool
 Types InferWhere(const NodeView& v);
 Types InferPRelu(const NodeView& v);
 Types InferNormalization(const NodeView& v);  // per-channel parameters [C] in inputs 1..
+Types InferLayerNormalization(const NodeView& v);
+Types InferGroupNormalization(const NodeView& v);
+Types InferLrn(const NodeView& v);
 Types InferSoftmax(const NodeView& v);
 Types InferPow(const NodeView& v);  // the exponent may be of another type
+double LrnFlops(const NodeView& v);
 Types InferGemm(const NodeView& v);
 Types InferMatMul(const NodeView& v);
 Types InferReduce(const NodeView& v);
@@ -52,12 +56,18 @@ Types InferPad(const NodeView& v);
 Types InferSlice(const NodeView& v);
 Types InferGather(const NodeView& v);
 Types InferExpand(const NodeView& v);
+Types InferTile(const NodeView& v);
+Types InferBlocks(const NodeView& v);
 Types InferRange(const NodeView& v);
 Types InferShape(const NodeView& v);
 Types InferCast(const NodeView& v);
 Types InferConstant(const NodeView& v);
 Types InferConstantOfShape(const NodeView& v);
 double NoFlops(const NodeView& v);
+
+// resize.cc
+Types InferResize(const NodeView& v);
+double ResizeFlops(const NodeView& v);
 
 // evaluate.cc
 StatusOr<Tensor> EvaluateScalar(const NodeView& v);  // the row's scalar function, f32

@@ -112,6 +112,39 @@ Types InferNormalization(const NodeView& v) {
   return InferSame(v);
 }
 
+Types InferLayerNormalization(const NodeView& v) {
+  const Shape& in = v.shape(0);
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t axis, IntAttribute(v.node, "axis", -1));
+  INFENCLAVE_ASSIGN_OR_RETURN(axis, NormalizeAxis(axis, in.size()));
+  Shape normalized(in.begin() + axis, in.end());
+  for (size_t i = 1; i < v.node.inputs.size(); ++i) {
+    StatusOr<Shape> shape = v.Has(i) ? BroadcastShapes(v.shape(i), normalized) : normalized;
+    if (!shape.ok() || *shape != normalized) {
+      return InvalidArgument("input ", i, " is ", ToString(v.shape(i)), ", expected ", ToString(normalized));
+    }
+  }
+  return InferSame(v);
+}
+
+Types InferGroupNormalization(const NodeView& v) {
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t groups, IntAttribute(v.node, "num_groups", 0));
+  const Shape& in = v.shape(0);
+  if (in.size() < 2 || groups < 1 || in[1] % groups != 0) {
+    return InvalidArgument("channels of ", ToString(in), " do not divide into ", groups, " groups");
+  }
+  return InferNormalization(v);
+}
+
+Types InferLrn(const NodeView& v) {
+  if (v.shape(0).size() < 2) return InvalidArgument("input ", ToString(v.shape(0)), " has no channels");
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t size, IntAttribute(v.node, "size", 0));
+  if (size < 1) return InvalidArgument("size is ", size, ", expected at least 1");
+  for (const char* name : {"alpha", "beta", "bias"}) {
+    INFENCLAVE_RETURN_IF_ERROR(FloatAttribute(v.node, name, 0).status());
+  }
+  return InferSame(v);
+}
+
 Types InferSoftmax(const NodeView& v) {
   INFENCLAVE_ASSIGN_OR_RETURN(int64_t axis, IntAttribute(v.node, "axis", -1));
   INFENCLAVE_RETURN_IF_ERROR(NormalizeAxis(axis, v.shape(0).size()).status());
@@ -173,6 +206,11 @@ Types InferReduce(const NodeView& v) {
     if (reduced && keep) out.push_back(1);
   }
   return std::vector<TensorType>{{v.in(0).dtype, std::move(out)}};
+}
+
+double LrnFlops(const NodeView& v) {
+  StatusOr<int64_t> size = IntAttribute(v.node, "size", 1);
+  return 3 + 2 * static_cast<double>(size.ok() ? *size : 1);
 }
 
 double GemmFlops(const NodeView& v) {

@@ -173,10 +173,40 @@ TEST_F(ShapeRules, Layout) {
   });
 }
 
-TEST(OperatorTable, GeluHasTwoForms) {
-  for (std::string form : {"none", "tanh", "sigmoid"}) {
-    std::string expected = form == "sigmoid" ? "approximate is 'sigmoid', expected none or tanh" : "[1,4]";
-    EXPECT_EQ(Outcome({"Gelu", {{1, 4}}, {}, {{"approximate", form}}, ""}), expected);
+TEST_F(ShapeRules, NormalisationBlocksAndResize) {
+  Expect({
+      {"LRN", {{1, 8, 7, 7}}, {}, {{"size", int64_t{5}}}, "[1,8,7,7]"},
+      {"LRN", {{1, 8, 7, 7}}, {}, {}, "size is 0, expected at least 1"},
+      {"InstanceNormalization", {{1, 8, 7, 7}, {8}, {7}}, {}, {}, "input 2 is [7], expected [8]"},
+      {"LayerNormalization", {{1, 49, 96}, {96}, {96}}, {}, {}, "[1,49,96]"},
+      {"LayerNormalization", {{1, 49, 96}, {49}}, {}, {}, "input 1 is [49], expected [96]"},
+      {"GroupNormalization",
+       {{1, 8, 7, 7}, {8}, {8}},
+       {},
+       {{"num_groups", int64_t{3}}},
+       "channels of [1,8,7,7] do not divide into 3 groups"},
+      {"DepthToSpace", {{1, 8, 2, 3}}, {}, {{"blocksize", int64_t{2}}}, "[1,2,4,6]"},
+      {"SpaceToDepth", {{1, 2, 4, 6}}, {}, {{"blocksize", int64_t{2}}}, "[1,8,2,3]"},
+      {"SpaceToDepth",
+       {{1, 2, 5, 6}},
+       {},
+       {{"blocksize", int64_t{2}}},
+       "blocksize 2 does not divide the input [1,2,5,6]"},
+      {"Tile", {{1, 2}}, {{3, 2}}, {}, "[3,4]"},
+      {"Gelu", {{1, 4}}, {}, {{"approximate", "sigmoid"}}, "approximate is 'sigmoid', expected none or tanh"},
+      {"Resize", {{1, 2, 4, 6}}, {}, {}, "neither scales nor sizes are constant"},
+  });
+}
+
+TEST(ShapeRulesOfResize, ScalesAndSizesAgreeAndABatchSizeInSizesIsNone) {
+  for (bool sized : {false, true}) {
+    GraphBuilder b;
+    ValueId x = b.Input("x", {1, 2, 4, 6});
+    ValueId scales = sized ? kNoValue : b.Floats("scales", {4}, {1, 1, 2, 1.5f});
+    ValueId y = b.Op("Resize", {x, kNoValue, scales, sized ? b.Ints("sizes", {1, 2, 8, 9}) : kNoValue}, "y");
+    StatusOr<Graph> graph = WithBatch(b.Build({y}), 3);
+    ASSERT_TRUE(graph.ok()) << graph.status();
+    EXPECT_EQ(graph->value(graph->Find("y")).shape, (Shape{3, 2, 8, 9}));
   }
 }
 
