@@ -31,8 +31,11 @@ StatusOr<Rule> RuleOf(const Node& node) {
 double Coordinate(const Rule& rule, int64_t x, int64_t in, int64_t out, double scale) {
   const double at = static_cast<double>(x);
   if (rule.coordinates == "asymmetric") return at / scale;
+  if (rule.coordinates == "tf_half_pixel_for_nn") return (at + 0.5) / scale;
   if (rule.coordinates == "align_corners") {
-    return out == 1 ? 0 : at * static_cast<double>(in - 1) / static_cast<double>(out - 1);
+    // The length before it is rounded down to whole places.
+    const double length = scale * static_cast<double>(in);
+    return length == 1 ? 0 : at * static_cast<double>(in - 1) / (length - 1);
   }
   if (rule.coordinates == "pytorch_half_pixel" && out == 1) return 0;
   double offset = 0;

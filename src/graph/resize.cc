@@ -14,7 +14,8 @@ Status CheckAttributes(const NodeView& v) {
       {"mode", "nearest", {"nearest", "linear", "cubic"}},
       {"coordinate_transformation_mode",
        "half_pixel",
-       {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"}},
+       {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric",
+        "tf_half_pixel_for_nn"}},
       {"nearest_mode", "round_prefer_floor", {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}},
       {"keep_aspect_ratio_policy", "stretch", {"stretch"}},
   };

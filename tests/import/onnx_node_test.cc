@@ -91,7 +91,13 @@ StatusOr<Case> Load(const fs::path& folder) {
       *kept.add_initializer() = proto;
     }
   }
-  for (int i = 0; i < graph.output_size(); ++i) {
+  if (graph.node(0).op_type() == "LayerNormalization") {
+    // Mean and deviation are for training.
+    auto* outputs = kept.mutable_node(0)->mutable_output();
+    outputs->DeleteSubrange(1, outputs->size() - 1);
+    kept.mutable_output()->DeleteSubrange(1, kept.output_size() - 1);
+  }
+  for (int i = 0; i < kept.output_size(); ++i) {
     INFENCLAVE_ASSIGN_OR_RETURN(onnx::TensorProto proto,
                                 ReadProto(data / Concat("output_", i, ".pb"), graph.output(i)));
     INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(proto));
