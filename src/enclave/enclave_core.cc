@@ -228,15 +228,17 @@ StatusOr<Bytes> Core::Begin(const BeginCall& call, int lane) {
   }
   BeginReply reply;
   reply.items.resize(call.requests.size());
+  // All memory first: a request that was taken on must not be lost to a failed allocation.
+  const size_t ir_bytes = model_->front.ir_bytes();
+  Bytes ir(call.requests.size() * ir_bytes);
   std::vector<Work> accepted;
+  accepted.reserve(call.requests.size());
   for (size_t i = 0; i < call.requests.size(); ++i) {
     BeginReply::Item& item = reply.items[i];
     StatusOr<OpenedRequest> opened = Open(call.requests[i]);
     item.status = opened.status();
     if (opened.ok()) accepted.push_back({*std::move(opened), &item});
   }
-  const size_t ir_bytes = model_->front.ir_bytes();
-  Bytes ir(accepted.size() * ir_bytes);
   size_t used = 0;
   for (Work& work : accepted) {
     Status status = CheckPlaintext(work.opened.plaintext);
