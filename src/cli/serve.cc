@@ -82,6 +82,7 @@ Status Serve(const Options& options) {
     return PermissionDenied("the enclave runs on ", NameOf(tee), ", and --tee asks for ", options.tee);
   }
   const bool simulated = tee == TeeKind::kSimulated;
+  const int lanes = server->link().lanes();
   if (simulated) std::cerr << "WARNING: " << kSimulatedWarning << "\n";
   if (!server->model().ready()) {
     std::cerr << "no keys yet: infenclave provision " << options.bundle << ".keys --policy FILE --server "
@@ -89,8 +90,8 @@ Status Serve(const Options& options) {
   }
   PrintReady(options.json, server->address(),
              Concat("ready on ", server->address(), ": model ", bundle.manifest.model_name, ", version ",
-                    bundle.manifest.model_version, ", TEE ", simulated ? "SIMULATED" : NameOf(tee), ", ", workers,
-                    workers == 1 ? " worker" : " workers"));
+                    bundle.manifest.model_version, ", TEE ", simulated ? "SIMULATED" : NameOf(tee), ", ", lanes,
+                    lanes == 1 ? " worker" : " workers"));
   bool said_dead = false;
   while (!stop.Wait(kWatch)) {
     if (said_dead || server->link().alive()) continue;

@@ -32,6 +32,9 @@ Status ServerConnection::Explain(const Status& status) const {
                        colon == std::string::npos ? message : message.substr(colon + 2),
                        "): is 'infenclave serve' running there?");
   }
+  if (status.code() == StatusCode::kUnimplemented && message.empty()) {
+    return Unimplemented(address_, " is no 'infenclave serve': it has no enclave to ask for evidence");
+  }
   return MakeStatus(status.code(), Concat(address_, ": ", message));
 }
 

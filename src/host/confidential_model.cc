@@ -35,9 +35,20 @@ Status CheckKeyId(const inference::ModelInferRequest& request, const KeyId& seal
   return InvalidArgument("parameter '", kKeyIdParameter, "' is not the key id that the request is sealed to");
 }
 
-Status CheckRequest(const inference::ModelInferRequest& request) {
+// A picture and a credential with the seal around them. What is longer cannot be one of this model's requests, and must
+// not take the place of the others in its batch.
+size_t MaxSealedBytes(const Preprocessing& picture) {
+  constexpr size_t kSealBytes = 256;
+  return size_t{3} * picture.width * picture.height + kMaxCredentialBytes + kSealBytes;
+}
+
+Status CheckRequest(const inference::ModelInferRequest& request, const Preprocessing& picture) {
   INFENCLAVE_RETURN_IF_ERROR(CheckOutputs(request));
   INFENCLAVE_ASSIGN_OR_RETURN(ByteSpan sealed, ReadBytesInput(request, kSealedInput));
+  if (sealed.size() > MaxSealedBytes(picture)) {
+    return InvalidArgument("sealed request of ", sealed.size(), " bytes: this model's have at most ",
+                           MaxSealedBytes(picture));
+  }
   INFENCLAVE_ASSIGN_OR_RETURN(SealedRequestHeader header, PeekRequestHeader(sealed));
   return CheckKeyId(request, header.key_id);
 }
@@ -91,7 +102,7 @@ void ConfidentialModel::FillInfo() {
 bool ConfidentialModel::ready() const { return provisioned_.load() && link_->alive(); }
 
 void ConfidentialModel::Infer(InferCall* call) {
-  Status status = CheckRequest(call->request());
+  Status status = CheckRequest(call->request(), manifest_.preprocessing);
   if (status.ok()) status = pool_->queue().Push(call);
   if (!status.ok()) call->Finish(status);
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -126,10 +127,41 @@ class ServedBundle(unittest.TestCase):
             done = run(command, self.deployment.bundle, "--listen", self.server.address, expect=1)
             self.assertIn("is in use", error_line(done))
 
+    def test_an_altered_bundle_is_not_served(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for part, word in (("manifest", "signature"), ("frontnet.sealed", "frontnet"), ("backnet.onnx", "backnet")):
+                altered = pathlib.Path(folder) / f"altered-{part}"
+                shutil.copytree(self.deployment.bundle, altered)
+                content = bytearray((altered / part).read_bytes())
+                content[len(content) // 2] ^= 1
+                (altered / part).write_bytes(content)
+                for command in ("serve", "backnet"):
+                    done = run(command, altered, "--listen", "127.0.0.1:0", expect=3)
+                    self.assertIn(word, error_line(done).replace(str(altered), ""))
+
+    def test_an_enclave_that_was_started_by_itself(self):
+        with tempfile.TemporaryDirectory() as folder:
+            address = f"unix:{folder}/enclave.sock"
+            enclave = subprocess.Popen([BINARY.with_name("infenclave-enclave"), "--bundle", self.deployment.bundle,
+                                        "--listen", address, "--lanes", "1"], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            try:
+                while not pathlib.Path(f"{folder}/enclave.sock").exists():
+                    time.sleep(0.05)
+                with self.deployment.serve("--enclave", address) as server:
+                    some = PHOTOGRAPHS[:3]
+                    self.assertEqual(json.loads(self.deployment.classify(server, *some).stdout),
+                                     json.loads(self.deployment.classify(self.server, *some).stdout))
+            finally:
+                enclave.kill()
+                enclave.wait()
+
     def test_a_remote_backnet_gives_the_same_answers(self):
         claims = json.loads(run("attest", "--server", self.server.address, "--json").stdout)
         with Server("backnet", self.deployment.bundle) as backnet:
             remote = f"grpc://{backnet.address}/{claims['model']}"
+            done = run("attest", "--server", backnet.address, expect=1)
+            self.assertIn("is no 'infenclave serve'", error_line(done))
             with self.deployment.serve("--backnet", remote) as server:
                 some = PHOTOGRAPHS[:40]
                 self.assertEqual(json.loads(self.deployment.classify(server, *some).stdout),

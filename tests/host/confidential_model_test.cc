@@ -322,6 +322,11 @@ TEST_F(ConfidentialModelTest, MalformedRequestsNeverReachTheQueue) {
       {[](FakeCall& c) { c.request_.add_outputs()->set_name("label"); }, "no output 'label'"},
       {[](FakeCall& c) { (*c.request_.mutable_parameters())[kKeyIdParameter].set_string_param("00"); }, "key id"},
       {[](FakeCall& c) { c.request_.set_raw_input_contents(0, std::string(4, '\0')); }, ""},
+      {[](FakeCall& c) {
+         c.request_.Clear();
+         AddBytesInput(c.request_, kSealedInput, Bytes(2000));
+       },
+       "sealed request of 2000 bytes"},
   };
   for (const auto& [spoil, message] : cases) {
     FakeCall call;
