@@ -1,8 +1,11 @@
 // A graph compiled to oneDNN primitives for one batch size, with its memory planned once.
 //
 // Threads: Compile and every Run of one network must happen on the same thread (oneDNN's OpenMP team belongs to it);
-// different networks may live on different threads. Run does not allocate. Subnormals are flushed to zero on every
-// thread that computes. All of oneDNN's API stays inside this module.
+// different networks may live on different threads. Subnormals are flushed to zero on every thread that computes. All
+// of oneDNN's API stays inside this module.
+//
+// Memory: weights, activations and scratch are two blocks, made by Compile; Run takes no memory for tensors (oneDNN's
+// bookkeeping of a primitive's arguments is some hundred bytes from the heap, and holds no data).
 #ifndef INFENCLAVE_ENGINE_COMPILED_NETWORK_H_
 #define INFENCLAVE_ENGINE_COMPILED_NETWORK_H_
 
@@ -35,7 +38,8 @@ struct EngineOptions {
   Precision precision = Precision::kF32;
   int batch = 1;
   int threads = 1;
-  // Weights, arena and scratch come from here (secret memory in the enclave). Must outlive the network.
+  // Weights, arena and scratch come from here (secret memory in the enclave), and during Compile, for a batch above 1,
+  // a copy of the graph's constants. Must outlive the network.
   std::pmr::memory_resource* memory = std::pmr::get_default_resource();
 };
 

@@ -73,8 +73,8 @@ std::optional<Chosen> Choose(const ConvShape& s, dnnl::algorithm algorithm, memo
 // Channels in blocks of 16, which oneDNN would not pick by itself: with AVX-512 its blocked depthwise kernels are
 // faster than its channels-last ones in f32, the pointwise ones are equal, the first layer reads the image as it comes,
 // and operands of a Concat lie one after the other. `any` where that does not hold.
-memory::format_tag PreferredTag(const ConvShape& s, memory::data_type type) {
-  if (type != memory::data_type::f32 || !HasAvx512()) return memory::format_tag::any;
+memory::format_tag PreferredTag(const ConvShape& s) {
+  if (!HasAvx512()) return memory::format_tag::any;
   switch (s.dst.size()) {
     case 3:
       return memory::format_tag::nCw16c;
@@ -96,7 +96,7 @@ std::optional<Chosen> ChooseFused(const ConvShape& s, memory::data_type type, co
   if (type == memory::data_type::f32) {
     if (auto chosen = Choose(s, algorithm::convolution_winograd, type, tag::any, any, ops)) return chosen;
   }
-  if (const tag preferred = PreferredTag(s, type); preferred != tag::any) {
+  if (const tag preferred = PreferredTag(s); preferred != tag::any) {
     const memory::desc blocked(s.dst, type, preferred);
     const tag src = s.src[1] < 16 ? tag::any : preferred;
     if (!dst || *dst == blocked) {
