@@ -47,8 +47,9 @@ Bytes ToDer(T* object, int (*encode)(const T*, unsigned char**)) {
 
 // ---- certificates ---------------------------------------------------------------------------------------------------
 
-Certificate::Certificate(std::unique_ptr<X509, X509Deleter> cert)
+Certificate::Certificate(std::unique_ptr<X509, X509Deleter> cert, ByteSpan der)
     : cert_(std::move(cert)),
+      der_(ToBytes(der)),
       not_before_(ToUnix(X509_get0_notBefore(cert_.get()))),
       not_after_(ToUnix(X509_get0_notAfter(cert_.get()))) {}
 
@@ -62,7 +63,12 @@ StatusOr<Certificate> Certificate::FromDer(ByteSpan der) {
   if (cert == nullptr || at != der.data() + der.size() || ToDer(cert.get(), i2d_X509) != ToBytes(der)) {
     return InvalidArgument("certificate: not one X.509 certificate in DER");
   }
-  return Certificate(std::move(cert));
+  return Certificate(std::move(cert), der);
+}
+
+Certificate Certificate::Share() const {
+  X509_up_ref(cert_.get());
+  return Certificate(std::unique_ptr<X509, X509Deleter>(cert_.get()), der_);
 }
 
 StatusOr<Certificate> Certificate::FromDerOrPem(ByteSpan bytes) {
@@ -71,7 +77,7 @@ StatusOr<Certificate> Certificate::FromDerOrPem(ByteSpan bytes) {
   return std::move(chain.front());
 }
 
-StatusOr<std::vector<Certificate>> Certificate::ChainFromPem(std::string_view pem) {
+StatusOr<std::vector<Certificate>> Certificate::ChainFromPem(std::string_view pem, std::span<const Certificate> known) {
   if (pem.size() > kMaxChain * 2 * kMaxCertificateBytes) {
     return InvalidArgument("certificate chain: ", pem.size(), " bytes are too many");
   }
@@ -85,7 +91,10 @@ StatusOr<std::vector<Certificate>> Certificate::ChainFromPem(std::string_view pe
     ERR_clear_error();
     if (!read) break;
     const bool is_certificate = std::string_view(name) == "CERTIFICATE";
-    auto cert = FromDer({data, static_cast<size_t>(size)});
+    const ByteSpan der(data, static_cast<size_t>(size));
+    const auto same =
+        std::ranges::find_if(known, [der](const Certificate& c) { return std::ranges::equal(c.der_, der); });
+    auto cert = same != known.end() ? StatusOr<Certificate>(same->Share()) : FromDer(der);
     OPENSSL_free(name);
     OPENSSL_free(header);
     OPENSSL_free(data);
@@ -155,14 +164,21 @@ Status Certificate::CheckValidAt(int64_t at) const {
   return OkStatus();
 }
 
-Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, std::string_view what) {
+Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, std::string_view what,
+                  std::span<const Certificate> checked) {
   INFENCLAVE_CHECK(!chain.empty());
   const Certificate& last = chain.back();
   if (last.PublicKeyInfo() != root.PublicKeyInfo()) {
     return PermissionDenied(what, ": ends in '", last.CommonName(), "', whose key is not that of the pinned root '",
                             root.CommonName(), "'");
   }
-  for (size_t i = 0; i + 1 < chain.size(); ++i) {
+  // From the root down: how many of the last certificates are those of `checked`.
+  size_t shared = 0;
+  while (shared < std::min(chain.size(), checked.size()) &&
+         chain[chain.size() - 1 - shared].get() == checked[checked.size() - 1 - shared].get()) {
+    ++shared;
+  }
+  for (size_t i = 0; i + 1 < chain.size() && chain.size() - i > shared; ++i) {
     INFENCLAVE_RETURN_IF_ERROR(Annotate(chain[i].CheckIssuedBy(chain[i + 1]), what));
   }
   // Where it is the pinned certificate to the byte, its own signature proves nothing more.

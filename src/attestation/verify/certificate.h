@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -29,8 +30,9 @@ class Certificate {
   static StatusOr<Certificate> FromDer(ByteSpan der);
   // DER, or a PEM file whose first certificate is meant.
   static StatusOr<Certificate> FromDerOrPem(ByteSpan bytes);
-  // The certificates of a PEM text, in its order: 1 to kMaxChain.
-  static StatusOr<std::vector<Certificate>> ChainFromPem(std::string_view pem);
+  // The certificates of a PEM text, in its order: 1 to kMaxChain. Those that are in `known` to the byte are shared with
+  // it rather than parsed again: OpenSSL takes longer to parse a key than to verify a signature with it.
+  static StatusOr<std::vector<Certificate>> ChainFromPem(std::string_view pem, std::span<const Certificate> known = {});
 
   std::string CommonName() const;
   int64_t not_before() const { return not_before_; }
@@ -48,10 +50,13 @@ class Certificate {
   Status CheckValidAt(int64_t at) const;
 
   X509* get() const { return cert_.get(); }
+  // Another handle of the same certificate.
+  Certificate Share() const;
 
  private:
-  explicit Certificate(std::unique_ptr<X509, X509Deleter> cert);
+  Certificate(std::unique_ptr<X509, X509Deleter> cert, ByteSpan der);
   std::unique_ptr<X509, X509Deleter> cert_;
+  Bytes der_;
   int64_t not_before_ = 0, not_after_ = 0;
 };
 
@@ -75,8 +80,10 @@ class RevocationList {
 };
 
 // Every certificate issued by the next one; the last one is the pinned root, or issued by itself with the pinned root's
-// name and key. `what` names the chain in errors. The second looks at the dates.
-Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, std::string_view what);
+// name and key. `what` names the chain in errors. What the chain shares with the end of `checked`, which has passed
+// this before, is not checked again. The second looks at the dates.
+Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root, std::string_view what,
+                  std::span<const Certificate> checked = {});
 Status CheckChainValidAt(const std::vector<Certificate>& chain, int64_t at, std::string_view what);
 
 // An ECDSA signature given as big-endian r and s, over `message`; `point` uncompressed.

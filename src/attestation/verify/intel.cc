@@ -260,13 +260,15 @@ StatusOr<VerifiedIntel> VerifyIntel(ByteSpan bytes, const IntelCollateral* colla
                                     const Certificate& root) {
   VerifiedIntel out;
   INFENCLAVE_ASSIGN_OR_RETURN(out.quote, DecodeIntelQuote(bytes));
-  const auto chain = Certificate::ChainFromPem(out.quote.pck_chain);
+  const std::span<const Certificate> known =
+      collateral != nullptr ? collateral->pck_authorities() : std::span(&root, 1);
+  const auto chain = Certificate::ChainFromPem(out.quote.pck_chain, known);
   if (!chain.ok()) return Annotate(chain.status(), "PCK");
   if (chain->size() != 3) {
     return PermissionDenied("PCK certificate chain: ", chain->size(),
                             " certificates, expected PCK, its CA and the root");
   }
-  INFENCLAVE_RETURN_IF_ERROR(CheckChain(*chain, root, "PCK certificate chain"));
+  INFENCLAVE_RETURN_IF_ERROR(CheckChain(*chain, root, "PCK certificate chain", known));
   INFENCLAVE_RETURN_IF_ERROR(CheckChainValidAt(*chain, at, "PCK certificate chain"));
   INFENCLAVE_ASSIGN_OR_RETURN(out.pck, ReadPckInfo(chain->front()));
   INFENCLAVE_RETURN_IF_ERROR(CheckSignatures(out.quote, bytes, chain->front()));

@@ -85,6 +85,8 @@ class IntelCollateral {
   // The same for the certificate chain of a quote's PCK: revocation, by the lists of its issuers.
   Status CheckNotRevoked(const std::vector<Certificate>& pck_chain) const;
 
+  // The PCK's certificate authority and the root, checked: most quotes of the platform carry the same.
+  std::span<const Certificate> pck_authorities() const { return crl_chain_; }
   const TcbInfo& tcb_info() const { return tcb_info_; }
   const QeIdentity& qe_identity() const { return qe_identity_; }
 
