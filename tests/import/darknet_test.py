@@ -24,7 +24,9 @@ INFENCLAVE = os.path.join(os.environ["INFENCLAVE_BINARY_DIR"], "infenclave")
 
 def sections(path):
     out = []
-    for line in open(path, encoding="ascii"):
+    with open(path, encoding="ascii") as cfg:
+        lines = cfg.readlines()
+    for line in lines:
         line = line.split("#")[0].replace(" ", "").strip()
         if line.startswith("["):
             out.append((line.strip("[]"), {}))
