@@ -61,6 +61,34 @@ StatusOr<BackNetFactory> MakeBackNet(const Options& options, const Bundle& bundl
   return RemoteBackNet(*endpoints, shape);
 }
 
+void Announce(const Options& options, const ConfidentialServer& server) {
+  const Manifest& manifest = server.model().manifest();
+  const bool simulated = server.model().tee() == TeeKind::kSimulated;
+  const int lanes = server.link().lanes();
+  if (simulated) std::cerr << "WARNING: " << kSimulatedWarning << "\n";
+  if (!server.model().ready()) {
+    std::cerr << "no keys yet: infenclave provision " << options.bundle << ".keys --policy FILE --server "
+              << server.address() << "\n";
+  }
+  PrintReady(options.json, server.address(),
+             Concat("ready on ", server.address(), ": model ", manifest.model_name, ", version ",
+                    manifest.model_version, ", TEE ", simulated ? "SIMULATED" : NameOf(server.model().tee()), ", ",
+                    lanes, lanes == 1 ? " worker" : " workers"));
+}
+
+void ServeUntilStopped(StopSignal& stop, ConfidentialServer& server) {
+  bool said_dead = false;
+  while (!stop.Wait(kWatch)) {
+    if (said_dead || server.link().alive()) continue;
+    std::cerr
+        << "infenclave serve: the enclave has died; requests get UNAVAILABLE. Start 'infenclave serve' again, and "
+           "provision it\n";
+    said_dead = true;
+  }
+  std::cerr << "stopping: answering the requests in flight\n";
+  server.Shutdown(kDrain);
+}
+
 Status Serve(const Options& options) {
   StopSignal stop;
   INFENCLAVE_ASSIGN_OR_RETURN(Bundle bundle, OpenBundle(options.bundle));
@@ -81,27 +109,8 @@ Status Serve(const Options& options) {
   if (options.tee != "auto" && options.tee != NameOf(tee)) {
     return PermissionDenied("the enclave runs on ", NameOf(tee), ", and --tee asks for ", options.tee);
   }
-  const bool simulated = tee == TeeKind::kSimulated;
-  const int lanes = server->link().lanes();
-  if (simulated) std::cerr << "WARNING: " << kSimulatedWarning << "\n";
-  if (!server->model().ready()) {
-    std::cerr << "no keys yet: infenclave provision " << options.bundle << ".keys --policy FILE --server "
-              << server->address() << "\n";
-  }
-  PrintReady(options.json, server->address(),
-             Concat("ready on ", server->address(), ": model ", bundle.manifest.model_name, ", version ",
-                    bundle.manifest.model_version, ", TEE ", simulated ? "SIMULATED" : NameOf(tee), ", ", lanes,
-                    lanes == 1 ? " worker" : " workers"));
-  bool said_dead = false;
-  while (!stop.Wait(kWatch)) {
-    if (said_dead || server->link().alive()) continue;
-    std::cerr
-        << "infenclave serve: the enclave has died; requests get UNAVAILABLE. Start 'infenclave serve' again, and "
-           "provision it\n";
-    said_dead = true;
-  }
-  std::cerr << "stopping: answering the requests in flight\n";
-  server->Shutdown(kDrain);
+  Announce(options, *server);
+  ServeUntilStopped(stop, *server);
   return OkStatus();
 }
 

@@ -53,21 +53,39 @@ std::optional<RequestQueue::Work> RequestQueue::Take() {
     Work work;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return closed_ || !controls_.empty() || !calls_.empty(); });
-      if (!controls_.empty()) {
-        work.control = std::move(controls_.front());
-        controls_.pop_front();
+      wake_.wait(lock, [this] { return closed_ || ControlIsDue() || !calls_.empty(); });
+      if (ControlIsDue()) {
+        work.control = TakeControl();
         return work;
       }
       if (calls_.empty()) return std::nullopt;
       const size_t workers = static_cast<size_t>(options_.workers);
       const size_t share = std::clamp<size_t>((calls_.size() + workers - 1) / workers, 1, options_.max_batch);
+      calls_turn_ = false;
       work.batch.assign(calls_.begin(), calls_.begin() + static_cast<ptrdiff_t>(share));
       calls_.erase(calls_.begin(), calls_.begin() + static_cast<ptrdiff_t>(share));
     }
     std::erase_if(work.batch, FinishIfDead);
     if (!work.batch.empty()) return work;
   }
+}
+
+bool RequestQueue::ControlIsDue() const {
+  return !controls_.empty() && !control_runs_ && !(calls_turn_ && !calls_.empty());
+}
+
+RequestQueue::Control RequestQueue::TakeControl() {
+  Control control = std::move(controls_.front());
+  controls_.pop_front();
+  control_runs_ = calls_turn_ = true;
+  return [this, control = std::move(control)](int lane) {
+    control(lane);
+    {
+      const std::lock_guard lock(mutex_);
+      control_runs_ = false;
+    }
+    wake_.notify_one();
+  };
 }
 
 void RequestQueue::Close() {

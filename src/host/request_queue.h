@@ -2,7 +2,8 @@
 //
 // Calls leave in the order in which they came. Those whose deadline has passed or whose caller has gone are finished
 // here, before they cost the enclave anything. A batch is a worker's fair share of what waits, so that a few requests
-// spread over all workers and only a crowd is batched. Control jobs (evidence, provisioning) go first.
+// spread over all workers and only a crowd is batched. Control jobs (evidence, provisioning) go before calls, but one
+// at a time and in turn with them, so that nobody can stop the service by asking for evidence.
 #ifndef INFENCLAVE_HOST_REQUEST_QUEUE_H_
 #define INFENCLAVE_HOST_REQUEST_QUEUE_H_
 
@@ -23,7 +24,7 @@ class RequestQueue {
   // Runs on a worker, which passes its lane.
   using Control = std::function<void(int lane)>;
   struct Work {
-    Control control;                // if set, the batch is empty
+    Control control;                // if set, the batch is empty; must be run
     std::vector<InferCall*> batch;  // the worker finishes each
   };
   struct Options {
@@ -44,12 +45,17 @@ class RequestQueue {
   void Close();
 
  private:
+  // Both with the mutex held.
+  bool ControlIsDue() const;
+  Control TakeControl();
+
   const Options options_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<InferCall*> calls_;
   std::deque<Control> controls_;
   bool closed_ = false;
+  bool control_runs_ = false, calls_turn_ = false;
 };
 
 }  // namespace infenclave

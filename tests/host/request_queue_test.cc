@@ -22,7 +22,7 @@ TEST(RequestQueue, RefusesWhatIsOverItsBound) {
   EXPECT_FALSE(calls[2].done());
   EXPECT_TRUE(queue.PushControl([](int) {}).ok());
   EXPECT_EQ(queue.PushControl([](int) {}).code(), StatusCode::kResourceExhausted);
-  (void)queue.Take();  // the control
+  queue.Take()->control(0);
   (void)queue.Take();
   EXPECT_TRUE(queue.Push(&calls[2]).ok()) << "a place is free again";
 }
@@ -85,6 +85,31 @@ TEST(RequestQueue, ControlsGoFirst) {
   work->control(3);
   EXPECT_EQ(lane, 3);
   EXPECT_THAT(queue.Take()->batch, ElementsAre(&call));
+}
+
+TEST(RequestQueue, ControlsAndCallsTakeTurns) {
+  RequestQueue queue({});
+  std::array<FakeCall, 2> calls;
+  for (FakeCall& call : calls) ASSERT_TRUE(queue.Push(&call).ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(queue.PushControl([](int) {}).ok());
+  std::string order;
+  for (int i = 0; i < 5; ++i) {
+    const auto work = queue.Take();
+    if (work->control) work->control(0);
+    order += work->control ? 'c' : 'r';
+  }
+  EXPECT_EQ(order, "crcrc");
+}
+
+TEST(RequestQueue, OneControlRunsAtATime) {
+  RequestQueue queue({.workers = 2});
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(queue.PushControl([](int) {}).ok());
+  const auto first = queue.Take();
+  FakeCall call;
+  ASSERT_TRUE(queue.Push(&call).ok());
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&call)) << "the second control waits for the first";
+  first->control(0);
+  EXPECT_TRUE(queue.Take()->control);
 }
 
 TEST(RequestQueue, ClosedItHandsOutWhatWaitsAndThenEnds) {
