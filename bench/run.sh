@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# The benchmarks: all, or one of engine, serving, oracle with arguments of its own. ./dev bench calls this. INFENCLAVE_MODELS names
-# the folder of converted networks.
+# The benchmarks: all, or one of engine, serving, oracle with arguments of its own. ./dev bench calls this.
+# INFENCLAVE_MODELS names the folder of converted networks.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 models=${INFENCLAVE_MODELS:-build/models}
 
 engine() { build/venv/bin/python bench/engine.py "$@"; }
-# Photographs: the demonstration's, or the folder that is named.
-oracle() { build/oracle_bench "$models/efficientnet-lite0.onnx" "$models/efficientnet-lite2.onnx" "${1:-build/demo/photographs}" "${@:2}"; }
+oracle() { build/oracle_bench "$models"/efficientnet-lite{0,2}.onnx "$@"; }
 serving() { build/serving_bench "$models/efficientnet-lite0.onnx" "$@"; }
 
 case ${1:-all} in
