@@ -95,6 +95,9 @@ class Permuter {
 
   Status PermuteNode(Node& node, size_t axis, Open& open) {
     const Operator* op = OperatorOf(node);
+    if (op == nullptr && FindOperator(node.domain, node.op) != nullptr) {
+      return Refuse(node, "has an input whose shape the file does not declare (run onnx.shape_inference on it)");
+    }
     if (op == nullptr) return Refuse(node, "is an operator that is not known");
     if (node.outputs.size() != 1) return Refuse(node, "has several outputs");
     if (node.op == "Conv") return PermuteConv(node, axis, open);

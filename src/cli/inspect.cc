@@ -39,6 +39,9 @@ StatusOr<std::vector<Cut>> DescribeCuts(const Graph& graph) {
   return cuts;
 }
 
+// Behind an operator that is not known, a shape is what the file declares, if it does.
+bool IsDeclared(const Shape& shape) { return shape != Shape{0}; }
+
 Json ToJson(const std::string& path, const ImportedModel& model, const std::vector<Cut>& cuts) {
   Json inputs = Json::array(), list = Json::array();
   for (ValueId id : model.graph.inputs) {
@@ -46,7 +49,7 @@ Json ToJson(const std::string& path, const ImportedModel& model, const std::vect
   }
   for (const Cut& cut : cuts) {
     list.push_back({{"name", cut.name},
-                    {"shape", cut.shape},
+                    {"shape", IsDeclared(cut.shape) ? Json(cut.shape) : Json()},
                     {"ir_bytes", cut.ir_bytes},
                     {"frontnet",
                      {{"flops", cut.front.flops},
@@ -109,7 +112,8 @@ void Print(const std::string& path, const ImportedModel& model, const std::vecto
   out << "\nWhere it can be cut, and what the FrontNet up to there takes inside the enclave:\n";
   row("cut", "shape", "IR", "FLOPs", "weights", "peak");
   for (const Cut& cut : cuts) {
-    row(cut.name, ToString(cut.shape), Scaled(static_cast<double>(cut.ir_bytes), "B"),
+    row(cut.name, IsDeclared(cut.shape) ? ToString(cut.shape) : "not declared",
+        IsDeclared(cut.shape) ? Scaled(static_cast<double>(cut.ir_bytes), "B") : "?",
         cut.front.opaque ? "not known" : Scaled(static_cast<double>(cut.front.flops), "FLOP"),
         Scaled(static_cast<double>(cut.front.weight_bytes), "B"),
         Scaled(static_cast<double>(cut.front.peak_bytes), "B"));

@@ -9,6 +9,7 @@
 #include "graph/operators.h"
 #include "import/model.h"
 #include "import/onnx_tensor.h"
+#include "import/onnx_upgrade.h"
 
 namespace infenclave {
 namespace {
@@ -91,9 +92,11 @@ class Exporter {
       INFENCLAVE_ASSIGN_OR_RETURN(int64_t version, IntAttribute(node, "opset", kLowestOpset));
       if (!node.domain.empty()) {
         domains_[node.domain] = version;
-      } else if (version < kLowestOpset) {
-        return Unimplemented(node.op, " '", node.name, "': an operator that is not known cannot be carried from opset ",
-                             version, " to ", kLowestOpset, "; convert the model with onnx.version_converter first");
+      } else if (version < kLowestOpset && ChangedByOpset13(node.op)) {
+        return Unimplemented(node.op, " '", node.name, "' cannot be carried as it is from opset ", version, " to ",
+                             kLowestOpset,
+                             "; convert the model with onnx.version_converter and run "
+                             "onnx.shape_inference on it first");
       } else {
         opset_ = std::max(opset_, version);
       }

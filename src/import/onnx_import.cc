@@ -21,7 +21,7 @@ using onnx::AttributeProto;
 const Shape kUnknownShape = {0};
 
 // What constants that folding makes at import may take in all, so that a small file cannot ask for much.
-constexpr size_t kMaxFoldedBytes = size_t{512} << 20;
+constexpr size_t kMaxFoldedBytes = size_t{640} << 20;
 
 std::string DomainOf(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
 

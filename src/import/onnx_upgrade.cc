@@ -1,5 +1,6 @@
 #include "import/onnx_upgrade.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -219,6 +220,12 @@ std::string ValueNames::Fresh(std::string_view of, std::string_view what) {
   std::string name = base;
   for (int i = 1; !used_.insert(name).second; ++i) name = Concat(base, i);
   return name;
+}
+
+bool ChangedByOpset13(std::string_view op) {
+  static constexpr std::string_view kOthers[] = {"Hardmax", "NonMaxSuppression", "OneHot", "Scatter", "TopK"};
+  return std::any_of(std::begin(kRules), std::end(kRules), [&](const Rule& rule) { return rule.op == op; }) ||
+         std::find(std::begin(kOthers), std::end(kOthers), op) != std::end(kOthers);
 }
 
 StatusOr<std::vector<Node>> UpgradeNode(Node node, int64_t opset, Graph& graph, ValueNames& names) {

@@ -28,6 +28,10 @@ class ValueNames {
 // and values go into `graph`, whose values already hold the shapes of the node's inputs.
 StatusOr<std::vector<Node>> UpgradeNode(Node node, int64_t opset, Graph& graph, ValueNames& names);
 
+// Whether ONNX gave the operator another form or meaning between opset 7 and 13, so that a node that is carried through
+// untouched may not move from one to the other. Operators that the table and this file know are on the safe side.
+bool ChangedByOpset13(std::string_view op);
+
 }  // namespace infenclave
 
 #endif  // INFENCLAVE_IMPORT_ONNX_UPGRADE_H_

@@ -226,6 +226,16 @@ const Case kCases[] = {
        b.Node("Relu", {"c"}, {"y"});
      },
      "has groups of classes"},
+    {"ShapeThatNobodyDeclares",
+     [](OnnxBuilder& b) {
+       ClassGemm(b, "g");
+       b.graph().clear_output();
+       b.Output("y", {1, kClasses});
+       b.Node("Einsum", {"g"}, {"e"});
+       b.Node("Tanh", {"e"}, {"y"});
+     },
+     "Tanh 'node_y' lies between the last linear layer and the scores and has an input whose shape the file does not "
+     "declare (run onnx.shape_inference on it)"},
     {"UnknownOperator",
      [](OnnxBuilder& b) {
        ClassGemm(b, "g");
