@@ -7,21 +7,19 @@
 #include <iostream>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <set>
 
+#include "assessment/assessment_json.h"
 #include "base/file.h"
 #include "bundle/bundle.h"
 #include "cli/command.h"
 #include "cli/model_files.h"
+#include "graph/serialize.h"
 #include "import/model.h"
 
 namespace infenclave {
 namespace {
 
-using Json = nlohmann::json;
-
-constexpr size_t kMaxAssessmentBytes = 64 << 20, kMaxEnclaveBytes = size_t{256} << 20;
+constexpr size_t kMaxEnclaveBytes = size_t{256} << 20;
 
 struct PartitionFlags {
   std::string model, labels, owner_key, out, cut, assessment, preprocessing, name, tee = "hardware";
@@ -34,53 +32,35 @@ struct Choice {
   Manifest::Verdict verdict;
 };
 
-// The index of the cut in assessment.json's list, which is in order from the input; -1 if it is not there.
-int DepthOf(const Json& cuts, const std::string& name) {
-  for (size_t i = 0; i < cuts.size(); ++i) {
-    if (cuts[i].is_object() && cuts[i].value("name", "") == name) return static_cast<int>(i);
-  }
-  return -1;
-}
-
 // For the manifest, which everyone may read: attacks and verdict, no tensor's name.
-std::string SummaryOf(const Json& cuts, bool safe) {
-  std::set<std::string> attacks;
-  for (const Json& cut : cuts) {
-    if (cut.contains("kl") && !cut["kl"].is_null()) attacks.insert("kl");
-    if (!cut.contains("attacks") || !cut["attacks"].is_object()) continue;
-    for (const auto& [name, result] : cut["attacks"].items()) attacks.insert(name);
-  }
+std::string SummaryOf(const AssessmentSummary& assessment, const std::string& verdict) {
   std::string list;
-  for (const std::string& name : attacks) list += (list.empty() ? "" : ", ") + name;
-  return Concat(safe ? "safe by the attacks that ran: " : "not found safe; attacks that ran: ",
-                list.empty() ? "none" : list);
+  for (const std::string& name : assessment.attacks) list += (list.empty() ? "" : ", ") + name;
+  return Concat(verdict, " by the attacks that ran: ", list.empty() ? "none" : list,
+                assessment.provisional ? "; provisional, for others did not run" : "");
 }
 
-StatusOr<Choice> ReadAssessment(const std::string& path, const std::string& cut) {
-  INFENCLAVE_ASSIGN_OR_RETURN(Bytes file, ReadFile(path, kMaxAssessmentBytes));
-  auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= 16; };
-  Json json = Json::parse(file.begin(), file.end(), shallow, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("recommended") || !json["recommended"].is_object() ||
-      !json.contains("cuts") || !json["cuts"].is_array()) {
-    return InvalidArgument(path, ": not an assessment.json that `infenclave assess` wrote");
+StatusOr<Choice> ReadAssessment(const PartitionFlags& flags) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes file, ReadFile(flags.assessment, kMaxAssessmentBytes));
+  StatusOr<AssessmentSummary> assessment = ParseAssessmentSummary(file);
+  if (!assessment.ok()) return Annotate(assessment.status(), flags.assessment);
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes model, ReadFile(flags.model, kMaxGraphBytes));
+  if (assessment->model_sha256 != HexEncode(Sha256(model))) {
+    return InvalidArgument(flags.assessment, ": assesses another model than ", flags.model, " (SHA-256 ",
+                           assessment->model_sha256, ")");
   }
-  const Json& recommended = json["recommended"];
-  auto text = [&](const char* key) {
-    return recommended.contains(key) && recommended[key].is_string() ? recommended[key].get<std::string>() : "";
-  };
-  std::string safe_cut = text("cut");
-  if (cut.empty() && safe_cut.empty()) {
-    return FailedPrecondition(path, ": recommends no cut (", text("why"),
-                              "); --cut NAME beside it partitions all the same, and the manifest will say so");
+  if (flags.cut.empty() && assessment->cut.empty()) {
+    return FailedPrecondition(flags.assessment, ": recommends no cut: ", assessment->why,
+                              " --cut NAME beside it partitions all the same, and the manifest will say so");
   }
-  Choice out;
-  out.cut = cut.empty() ? safe_cut : cut;
-  int depth = DepthOf(json["cuts"], out.cut), safe_depth = DepthOf(json["cuts"], safe_cut);
-  out.verdict.assessed = depth >= 0;
-  out.verdict.safe = depth >= 0 && safe_depth >= 0 && depth >= safe_depth;
-  out.verdict.summary =
-      depth >= 0 ? SummaryOf(json["cuts"], out.verdict.safe) : "the assessment did not cover this cut";
-  out.verdict.assessment_digest = Sha256(file);
+  Choice out{.cut = flags.cut.empty() ? assessment->cut : flags.cut};
+  for (const AssessmentSummary::Cut& cut : assessment->cuts) {
+    if (cut.name != out.cut) continue;
+    out.verdict.assessed = true;
+    out.verdict.safe = cut.verdict == "safe";
+    out.verdict.summary = SummaryOf(*assessment, cut.verdict);
+    out.verdict.assessment_digest = Sha256(file);
+  }
   return out;
 }
 
@@ -162,7 +142,7 @@ Status PartitionModel(const PartitionFlags& flags) {
   INFENCLAVE_ASSIGN_OR_RETURN(Ed25519PrivateKey owner, LoadOwnerKey(flags.owner_key));
   Choice choice{.cut = flags.cut};
   if (!flags.assessment.empty()) {
-    INFENCLAVE_ASSIGN_OR_RETURN(choice, ReadAssessment(flags.assessment, flags.cut));
+    INFENCLAVE_ASSIGN_OR_RETURN(choice, ReadAssessment(flags));
   }
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<std::string> labels, LoadLabels(flags.labels));
   INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(flags.model));

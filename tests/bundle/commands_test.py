@@ -1,4 +1,5 @@
 """The owner's commands as a user sees them: keygen, invite, inspect, run, partition."""
+import hashlib
 import json
 import os
 import pathlib
@@ -186,10 +187,12 @@ class CommandsTest(unittest.TestCase):
         self.fail_with(1, "b", *arguments, preexec_fn=fill)
         self.assertEqual(sorted(self.at.iterdir()), before)
 
-    def assessment(self, recommended, why="because"):
-        cuts = [{"name": n, "depth": i, "kl": {"auc": 0.5}, "attacks": {"decoder": {"safe": True}}}
-                for i, n in enumerate(["conv1", "pool", "flat"])]
-        text = json.dumps({"cuts": cuts, "recommended": {"cut": recommended, "why": why}})
+    def assessment(self, recommended, why="because.", model="model.onnx"):
+        """As `infenclave assess` writes it: conv1 unsafe, the later cuts safe."""
+        cuts = [{"name": n, "verdict": {"safe": n != "conv1"}} for n in ["conv1", "pool", "flat"]]
+        digest = hashlib.sha256((self.at / model).read_bytes()).hexdigest()
+        text = json.dumps({"format": "infenclave.assessment/1", "model_sha256": digest, "attacks_run": ["kl", "decoder"],
+                           "cuts": cuts, "recommended": {"cut": recommended, "why": why, "provisional": True}})
         (self.at / "assessment.json").write_text(text)
 
     def test_partition_by_assessment(self):
@@ -197,7 +200,7 @@ class CommandsTest(unittest.TestCase):
         manifest = json.loads(self.succeed(*self.partition("--assessment", "assessment.json", "--json", out="a")))
         self.assertEqual(manifest["ir"]["shape"], [4, 1, 1])
         self.assertTrue(manifest["verdict"]["assessed"] and manifest["verdict"]["safe"])
-        self.assertIn("decoder, kl", manifest["verdict"]["summary"])
+        self.assertIn("safe by the attacks that ran: kl, decoder; provisional", manifest["verdict"]["summary"])
         self.assertNotIn("pool", json.dumps(manifest))
         digest = subprocess.run(["sha256sum", self.at / "assessment.json"], capture_output=True, text=True).stdout[:64]
         self.assertEqual(manifest["verdict"]["assessment_sha256"], digest)
@@ -206,16 +209,21 @@ class CommandsTest(unittest.TestCase):
             manifest = json.loads(self.succeed(*arguments))
             self.assertEqual((manifest["verdict"]["assessed"], manifest["verdict"]["safe"]), (True, safe), cut)
 
+    def test_an_assessment_of_another_model_is_refused(self):
+        make_model(self.at / "bare.onnx", preprocessing=False)
+        self.assessment("pool", model="bare.onnx")
+        self.fail_with(1, "assesses another model than model.onnx", *self.partition("--assessment", "assessment.json"))
+
     def test_partition_where_the_assessment_recommends_no_cut(self):
-        self.assessment(None, "every map was recognised")
-        self.fail_with(1, "recommends no cut (every map was recognised)",
+        self.assessment(None, "every map was recognised.")
+        self.fail_with(1, "recommends no cut: every map was recognised. --cut NAME",
                        *self.partition("--assessment", "assessment.json"))
-        arguments = self.partition("--assessment", "assessment.json", "--cut", "pool", "--json")
+        arguments = self.partition("--assessment", "assessment.json", "--cut", "conv1", "--json")
         manifest = json.loads(self.succeed(*arguments))
         self.assertFalse(manifest["verdict"]["safe"])
         self.assertTrue(manifest["verdict"]["assessed"])
         (self.at / "assessment.json").write_text("[" * 100000)
-        self.fail_with(1, "not an assessment.json", *self.partition("--assessment", "assessment.json", out="d"))
+        self.fail_with(1, "assessment.json: not JSON", *self.partition("--assessment", "assessment.json", out="d"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The real graphs that come with the ONNX package (their weights are constants): whole, and in two parts, as ONNX
-Runtime computes them."""
+"""The real graphs that come with the ONNX package (their weights are constants), exported in two parts: ONNX Runtime
+computes of them what it computes of the whole."""
 import os
 import pathlib
 import subprocess
@@ -13,7 +13,7 @@ import onnxruntime
 BINARIES = pathlib.Path(os.environ["INFENCLAVE_BINARY_DIR"]).absolute()
 FOLDER = pathlib.Path(onnx.__file__).parent / "backend/test/data/light"
 
-# What the engine does not compute yet: these can be inspected, and cut before it.
+# Operators that are not in the table: these networks can be cut before them.
 UNKNOWN = {"light_bvlc_alexnet": ["LRN"], "light_inception_v1": ["LRN"], "light_zfnet512": ["LRN"]}
 
 
@@ -37,11 +37,7 @@ class LightNetworksTest(unittest.TestCase):
 
     def check(self, path, folder):
         picture = numpy.random.default_rng(4).random((1, 3, 224, 224), numpy.float32)
-        numpy.save(folder / "x.npy", picture)
         want = reference(path, picture)
-        if path.stem not in UNKNOWN:
-            run(BINARIES / "infenclave", "run", path, "--input", folder / "x.npy", "-o", folder / "y.npy")
-            self.agree(numpy.load(folder / "y.npy"), want, "whole")
         cuts = run(BINARIES / "export_parts", path).splitlines()
         for cut in {cuts[0], cuts[len(cuts) // 2], cuts[-1]}:
             run(BINARIES / "export_parts", path, cut, folder / "front.onnx", folder / "back.onnx")
