@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The benchmarks: all, or one of engine, serving, oracle with arguments of its own. ./dev bench calls this.
 # INFENCLAVE_MODELS names the folder of converted networks.
+# shellcheck disable=SC2119,SC2120  # the functions' arguments come by way of "$@" below
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 models=${INFENCLAVE_MODELS:-build/models}
