@@ -129,8 +129,9 @@ void Client::Send(std::unique_ptr<Request> request) {
   (*infer.mutable_parameters())[kKeyIdParameter].set_string_param(HexEncode(appraisal.key_config.key_id));
   AddBytesInput(infer, kSealedInput, sealed->sealed);
   Request* raw = request.release();  // the callback's, until it runs
-  infer_->async()->ModelInfer(raw->NewCall(options_.timeout), &infer, &raw->response,
-                              [this, raw](grpc::Status status) { Receive(std::unique_ptr<Request>(raw), status); });
+  infer_->async()->ModelInfer(
+      raw->NewCall(options_.timeout), &infer, &raw->response,
+      [this, raw](const grpc::Status& status) { Receive(std::unique_ptr<Request>(raw), status); });
 }
 
 void Client::Receive(std::unique_ptr<Request> request, const grpc::Status& status) {
@@ -158,9 +159,10 @@ void Client::Reseal(std::unique_ptr<Request> request) {
   request->evidence_request.set_nonce(std::string(AsText(nonce)));
   Request* raw = request.release();
   enclave_->async()->GetEvidence(raw->NewCall(options_.timeout), &raw->evidence_request, &raw->evidence_response,
-                                 [this, raw, nonce](grpc::Status status) {
-                                   StatusOr<GetEvidenceReply> reply = server_.Explain(FromGrpc(status));
-                                   if (status.ok()) reply = FromProto(raw->evidence_response);
+                                 [this, raw, nonce](const grpc::Status& status) {
+                                   const StatusOr<GetEvidenceReply> reply =
+                                       status.ok() ? StatusOr<GetEvidenceReply>(FromProto(raw->evidence_response))
+                                                   : server_.Explain(FromGrpc(status));
                                    ResealWith(std::unique_ptr<Request>(raw), reply, nonce);
                                  });
 }

@@ -108,12 +108,12 @@ void ConfidentialModel::Infer(InferCall* call) {
 }
 
 void ConfidentialModel::GetEvidence(const std::optional<Nonce>& nonce,
-                                    std::function<void(StatusOr<GetEvidenceReply>)> done) {
+                                    const std::function<void(StatusOr<GetEvidenceReply>)>& done) {
   const Status queued = pool_->queue().PushControl([this, nonce, done](int lane) { done(AskEvidence(nonce, lane)); });
   if (!queued.ok()) done(queued);
 }
 
-void ConfidentialModel::Provision(Bytes provision_call, std::function<void(Status)> done) {
+void ConfidentialModel::Provision(Bytes provision_call, const std::function<void(Status)>& done) {
   const Status queued = pool_->queue().PushControl([this, call = std::move(provision_call), done](int lane) {
     StatusOr<ByteSpan> reply = CallEnclave(call, lane);
     const Status status = reply.ok() ? DecodeProvisionReply(*reply) : reply.status();

@@ -41,8 +41,8 @@ class ConfidentialModel final : public OipModel {
   const Manifest& manifest() const { return manifest_; }
 
   // The enclave's own calls; `done` is called once, perhaps before this returns, perhaps on a worker.
-  void GetEvidence(const std::optional<Nonce>& nonce, std::function<void(StatusOr<GetEvidenceReply>)> done);
-  void Provision(Bytes provision_call, std::function<void(Status)> done);
+  void GetEvidence(const std::optional<Nonce>& nonce, const std::function<void(StatusOr<GetEvidenceReply>)>& done);
+  void Provision(Bytes provision_call, const std::function<void(Status)>& done);
 
  private:
   ConfidentialModel(EnclaveLink* link, Manifest manifest) : link_(link), manifest_(std::move(manifest)) {}

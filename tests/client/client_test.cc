@@ -149,6 +149,28 @@ TEST_F(ClientTest, ARotatedKeyCostsOneMoreRoundTripAndNothingElse) {
   EXPECT_EQ(link_->with_nonce_, attested) << "nothing was asked for";
 }
 
+TEST_F(ClientTest, ARefusalWithoutEvidenceIsFollowedByAQuestionForIt) {
+  ServeWithKeys({.requests_per_key = 3, .overlap = 1});
+  const auto client = Connect();
+  int answered = 0;
+  link_->tamper_ = [&](CallType type, Bytes& bytes) {
+    if (type != CallType::kGetEvidence || link_->without_nonce_ == answered) return;
+    answered = link_->without_nonce_;
+    bytes = EncodeErrorReply(Internal("no evidence without a nonce"));
+  };
+  answered = link_->without_nonce_;
+  const int attested = link_->with_nonce_;
+  for (uint32_t seed = 0; seed < 10; ++seed) ExpectRight(client->Classify(Picture(seed)), Picture(seed));
+  EXPECT_GE(link_->with_nonce_, attested + 2);
+  link_->tamper_ = [&](CallType type, Bytes& bytes) {
+    if (type == CallType::kGetEvidence) bytes = EncodeErrorReply(Internal("no evidence at all"));
+  };
+  Status last;
+  for (uint32_t seed = 0; seed < 6 && last.ok(); ++seed) last = client->Classify(Picture(seed)).status();
+  EXPECT_EQ(last.code(), StatusCode::kInternal) << "a key rotated, and nothing says to which";
+  EXPECT_THAT(MessageOf(last), HasSubstr("no evidence at all"));
+}
+
 TEST_F(ClientTest, EvidenceIsAskedForOncePerMaxAge) {
   ServeWithKeys();
   const auto client = Connect();
