@@ -39,9 +39,11 @@ StatusOr<Picture> PhotographPicture(const Image& prepared) {
   return Encode(Resize(prepared, width, height, Preprocessing::Filter::kBicubic), false, kPhotographQuality);
 }
 
-StatusOr<Picture> MapPicture(std::span<const float> map, const MapChoice& choice) {
+StatusOr<Picture> MapPicture(std::span<const float> map, const MapChoice& choice, bool& constant) {
   std::vector<float> normalised(map.size());
-  if (NormaliseMap(map, normalised) == MapKind::kNotFinite) return InvalidArgument("a feature map is not finite");
+  const MapKind kind = NormaliseMap(map, normalised);
+  if (kind == MapKind::kNotFinite) return InvalidArgument("a feature map is not finite");
+  constant = kind == MapKind::kConstant;
   const auto [width, height] = Fit(choice.width, choice.height);
   std::vector<float> grey(static_cast<size_t>(width) * height);
   MapResizer(choice.height, choice.width, height, width).Resize(normalised, grey);
@@ -85,8 +87,8 @@ StatusOr<std::vector<Exhibit>> MakeExhibits(const KlJob& job, const Assessment& 
     for (size_t i : indices) {
       const MapChoice& choice = choices[exhibits[i].cut];
       exhibits[i].photograph_picture = picture;
-      INFENCLAVE_ASSIGN_OR_RETURN(exhibits[i].map_picture,
-                                  MapPicture(front.Map(exhibits[i].cut, exhibits[i].revealed.map, choice), choice));
+      const std::span<const float> map = front.Map(exhibits[i].cut, exhibits[i].revealed.map, choice);
+      INFENCLAVE_ASSIGN_OR_RETURN(exhibits[i].map_picture, MapPicture(map, choice, exhibits[i].constant));
     }
   }
   return exhibits;

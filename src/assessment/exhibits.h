@@ -22,6 +22,7 @@ struct Exhibit {
   Revealed revealed;
   Picture photograph_picture;  // as the network sees it: cropped
   Picture map_picture;
+  bool constant = false;  // the map has no contrast: the oracle saw plain grey
 };
 
 // By cut, the smallest ratio first. The maps are computed again: the assessment keeps none.

@@ -10,6 +10,8 @@
 namespace infenclave {
 namespace {
 
+constexpr double kNearlyAll = 0.95;  // share of operations inside, beyond which a cut is hardly one
+
 std::string FileName(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
 
 std::string Verdict(Safety safety) {
@@ -137,12 +139,12 @@ std::string ExhibitItem(const Assessment& a, const Exhibit& exhibit) {
     return Concat("<img alt=\"", alt, "\" width=\"", picture.width, "\" height=\"", picture.height, "\" src=\"",
                   DataUri(picture.mime, picture.bytes), "\">");
   };
-  return Concat("<li><div class=\"two\">",
-                image(exhibit.photograph_picture, Concat("photograph ", Escape(photograph.file))),
-                image(exhibit.map_picture, Concat("feature map ", exhibit.revealed.map, " of it")), "</div><b>", truth,
-                "</b> ", Percent(seen.probability), " → <span class=\"", hit ? "hit" : "", "\">", guess, "</span> ",
-                Percent(guessed.probability), "<br>map ", exhibit.revealed.map, ", ratio ",
-                Fixed(photograph.bound > 0 ? exhibit.revealed.d / photograph.bound : INFINITY, 2), "</li>");
+  return Concat(
+      "<li><div class=\"two\">", image(exhibit.photograph_picture, Concat("photograph ", Escape(photograph.file))),
+      image(exhibit.map_picture, Concat("feature map ", exhibit.revealed.map, " of it")), "</div><b>", truth, "</b> ",
+      Percent(seen.probability), " → <span class=\"", hit ? "hit" : "", "\">", guess, "</span> ",
+      Percent(guessed.probability), "<br>map ", exhibit.revealed.map, exhibit.constant ? " (no contrast)" : "",
+      ", ratio ", Fixed(photograph.bound > 0 ? exhibit.revealed.d / photograph.bound : INFINITY, 2), "</li>");
 }
 
 std::string Gallery(const Assessment& a, const std::vector<Exhibit>& exhibits) {
@@ -174,7 +176,8 @@ std::string CostSection(const Assessment& a) {
   if (a.recommended >= 0) {
     const CutCost& cost = a.cuts[a.recommended].cost;
     html += Concat(" At the recommended cut ", Percent(cost.flops_share),
-                   " of the network's operations run inside and ", Percent(1 - cost.flops_share), " outside.");
+                   " of the network's operations run inside and ", Percent(1 - cost.flops_share), " outside.",
+                   cost.flops_share > kNearlyAll ? " That is nearly all of them: this cut saves next to nothing." : "");
   }
   html += Concat(
       "</p><div class=\"thirds\"><figure>", FlopsChart(a),
@@ -406,7 +409,8 @@ std::string RenderReport(const Assessment& a, const std::vector<Exhibit>& exhibi
                  Escape(a.run.finished.substr(0, 10)), "</p><h1>", Headline(a), "</h1><p class=\"lead\">",
                  Escape(a.why), "</p>", Provisional(a), "</header><main id=\"main\">");
   html += Concat("<figure>", VerdictStrip(a), Legend(),
-                 "<figcaption>Every cut, from the image to the class scores, and its verdict: with all later cuts "
+                 "<figcaption>Every cut that was assessed, from the image to the class scores, and its verdict: with "
+                 "all later cuts "
                  "counted.</figcaption></figure>",
                  Facts(a));
   html += Leakage(a) + CostSection(a) + Gallery(a, exhibits) + Numbers(a) + Method(a) + Reproduce(a);

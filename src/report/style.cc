@@ -83,12 +83,12 @@ svg .reference{font-size:11px;paint-order:stroke;stroke:var(--page);stroke-width
 .pairs b{color:var(--ink);font-weight:600}
 .pairs .hit{color:var(--unsafe);font-weight:600}
 .scroll{overflow-x:auto;margin:1rem 0 0}
-table{border-collapse:collapse;font-size:.8125rem;width:100%}
+table{border-collapse:collapse;font-size:.78rem;width:100%}
 caption{text-align:left;font-weight:600;font-size:.9375rem;padding-bottom:.5rem}
-th,td{padding:.38rem .5rem;text-align:right;vertical-align:baseline;white-space:nowrap;border-bottom:1px solid var(--faint)}
+th,td{padding:.38rem .45rem;text-align:right;vertical-align:baseline;white-space:nowrap;border-bottom:1px solid var(--faint)}
 th{font-weight:600}
 thead th{color:var(--soft);border-bottom:1px solid var(--line);vertical-align:bottom;line-height:1.3;white-space:normal}
-.l{text-align:left}.wrap{white-space:normal;overflow-wrap:anywhere;min-width:11rem}
+.l{text-align:left}.wrap{white-space:normal;overflow-wrap:anywhere;min-width:8rem}
 th:first-child,td:first-child{padding-left:0}th:last-child,td:last-child{padding-right:0}
 tr.pick>*{background:var(--panel)}
 tbody th{font-weight:400}
@@ -101,11 +101,11 @@ section{margin-top:3rem}.wide{display:none}.narrow{display:block}.pairs{grid-tem
 --line:#bbb;--faint:#e4e4e4;--accent:#1c5d99;--band:#c9dced;--safe:#0a7352;--unsafe:#b23218;--undecided:#8a5a00;
 --none:#667080;--zone:#eaf4ef}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
-body{font-size:9.5pt}header,main,footer{max-width:none;padding:0}header{padding-top:0}section{margin-top:8mm}
+html{font-size:80%}header,main,footer{max-width:none;padding:0}header{padding-top:0}section{margin-top:8mm}
 .wide{display:block}.narrow{display:none}.skip{display:none}
 .scroll{overflow:visible}table{font-size:7pt}th,td{padding:.2rem .3rem;white-space:normal}
 figure,.exhibit,tr,pre{break-inside:avoid}h2,h3,caption{break-after:avoid}thead{display:table-header-group}
-.pairs{grid-template-columns:repeat(4,1fr)}}
+.pairs{grid-template-columns:repeat(4,1fr)}.thirds{grid-template-columns:repeat(3,1fr)}.facts{grid-template-columns:repeat(6,1fr)}}
 )css";
 
 }  // namespace infenclave

@@ -217,6 +217,7 @@ TEST(Assess, ShowsTheMapsThatWereRecognisedMost) {
     const auto map = DecodeImage(exhibit.map_picture.bytes), photograph = DecodeImage(exhibit.photograph_picture.bytes);
     ASSERT_TRUE(map.ok() && photograph.ok());
     EXPECT_EQ(map->width, static_cast<uint32_t>(kToySide));
+    EXPECT_EQ(exhibit.constant, exhibit.cut == 2);
     if (exhibit.cut != 0) continue;  // "same": the map is the photograph
     const Image image =
         LoadImage(toy.options.images + "/" + result.assessment.photographs[exhibit.photograph].file).value();

@@ -109,7 +109,7 @@ inline std::vector<Exhibit> SyntheticExhibits(const Assessment& a) {
     if (!a.cuts[cut].kl) continue;
     for (int i = 0; i < 4; ++i) {
       exhibits.push_back(
-          {static_cast<int>(cut), i, a.cuts[cut].kl->photographs[i], picture(144, false), picture(28, true)});
+          {static_cast<int>(cut), i, a.cuts[cut].kl->photographs[i], picture(144, false), picture(28, true), i == 3});
     }
   }
   return exhibits;
