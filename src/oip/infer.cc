@@ -106,10 +106,10 @@ void Describe(Description& tensor, std::string_view name, std::string_view datat
 
 std::string RawElement(ByteSpan element) {
   const auto length = static_cast<uint32_t>(element.size());
-  std::string raw(kLengthBytes + element.size(), '\0');
-  std::memcpy(raw.data(), &length, kLengthBytes);
-  if (!element.empty()) std::memcpy(raw.data() + kLengthBytes, element.data(), element.size());
-  return raw;
+  std::string raw;
+  raw.reserve(kLengthBytes + element.size());  // requests are large: no zeros are written first
+  raw.append(reinterpret_cast<const char*>(&length), kLengthBytes);
+  return raw.append(AsText(element));
 }
 
 }  // namespace
