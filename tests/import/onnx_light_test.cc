@@ -57,7 +57,8 @@ TEST(OnnxLight, RealNetworksOfConstantWeightsGiveTheirExpectedOutputs) {
     StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(model->graph, {});
     ASSERT_TRUE(network.ok()) << network.status();
     for (const CompiledNetwork::Layer& layer : network->layers()) {
-      EXPECT_FALSE(layer.implementation.starts_with("ref")) << layer.op << " '" << layer.node << "' runs " << layer.implementation;
+      EXPECT_FALSE(layer.implementation.starts_with("ref"))
+          << layer.op << " '" << layer.node << "' runs " << layer.implementation;
     }
     const Tensor in = Ramp(network->input_shapes()[0]), want = Expected(path);
     Tensor got(DType::kF32, network->output_shapes()[0]);
