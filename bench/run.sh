@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
-# The benchmarks: all, or one of engine, serving, oracle with arguments of its own. ./dev bench calls this.
+# The benchmarks: all, or one of engine, serving, oracle, attestation with arguments of its own. ./dev bench calls this.
 # INFENCLAVE_MODELS names the folder of converted networks.
 # shellcheck disable=SC2119,SC2120  # the functions' arguments come by way of "$@" below
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 models=${INFENCLAVE_MODELS:-build/models}
 
+attestation() { build/venv/bin/python bench/attestation.py "$@"; }
 engine() { build/venv/bin/python bench/engine.py "$@"; }
 oracle() { build/oracle_bench "$models"/efficientnet-lite{0,2}.onnx "$@"; }
 serving() { build/serving_bench "$models/efficientnet-lite0.onnx" "$@"; }
 
 case ${1:-all} in
   all) engine && serving && oracle ;;
-  engine | serving | oracle) "$@" ;;
+  engine | serving | oracle | attestation) "$@" ;;
   *)
-    echo "usage: bench/run.sh [engine|serving|oracle [ARGUMENT…]]" >&2
+    echo "usage: bench/run.sh [engine|serving|oracle|attestation [ARGUMENT…]]" >&2
     exit 2
     ;;
 esac

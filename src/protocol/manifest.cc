@@ -287,18 +287,4 @@ StatusOr<ClassMapping> DecodeClassMapping(ByteSpan bytes) {
   return out;
 }
 
-Status CheckClassMapping(const ClassMapping& mapping, const Manifest& manifest) {
-  if (mapping.labels.size() != manifest.classes || mapping.order.size() != manifest.classes) {
-    return PermissionDenied("class mapping: ", mapping.labels.size(), " labels, the manifest has ", manifest.classes,
-                            " classes");
-  }
-  for (const std::string& label : mapping.labels) {
-    if (label.size() > manifest.label_bytes) {
-      return PermissionDenied("class mapping: a label of ", label.size(), " bytes, the manifest allows ",
-                              manifest.label_bytes);
-    }
-  }
-  return OkStatus();
-}
-
 }  // namespace infenclave

@@ -104,9 +104,6 @@ struct ClassMapping {
 };
 SecretBytes EncodeClassMapping(const ClassMapping& mapping);
 StatusOr<ClassMapping> DecodeClassMapping(ByteSpan bytes);
-// That it has the manifest's classes and that every label fits into an answer: without this, an answer could fail, and
-// so tell the host something, depending on the label.
-Status CheckClassMapping(const ClassMapping& mapping, const Manifest& manifest);
 
 }  // namespace infenclave
 

@@ -233,15 +233,6 @@ TEST(ClassMapping, OnlyPermutations) {
   EXPECT_THAT(MessageOf(decode({{0}, {std::string(1025, 'x')}})), HasSubstr("limit of 1024"));
 }
 
-TEST(ClassMapping, MustFitTheManifest) {
-  Manifest m = SampleManifest();
-  m.classes = 2;
-  EXPECT_TRUE(CheckClassMapping({{1, 0}, {"a", std::string(40, 'x')}}, m).ok());
-  EXPECT_THAT(MessageOf(CheckClassMapping({{0}, {"a"}}, m)), HasSubstr("1 labels, the manifest has 2"));
-  const Status longer = CheckClassMapping({{1, 0}, {"a", std::string(41, 'x')}}, m);
-  EXPECT_EQ(MessageOf(longer), "class mapping: a label of 41 bytes, the manifest allows 40");
-}
-
 TEST(KeyConfig, OtherVersionsAndSuitesAreUnimplemented) {
   for (auto change : {+[](KeyConfig& c) { c.protocol_version = 2; }, +[](KeyConfig& c) { c.kem = 0x10; },
                       +[](KeyConfig& c) { c.kdf = 3; }, +[](KeyConfig& c) { c.aead = 1; }}) {
