@@ -1,9 +1,11 @@
-"""The engine against ONNX Runtime, and bf16 against f32, on the networks that INFENCLAVE_MODELS and INFENCLAVE_SHARED hold.
+"""The engine against ONNX Runtime and OpenVINO, and bf16 against f32, on the networks that INFENCLAVE_MODELS and
+INFENCLAVE_SHARED hold.
 
 One process per engine and setting stays alive; they take turns (A B C A B C …), so that whatever else the machine does
 meets all of them alike. Prints a table of ratios (above 1: the engine is faster) and, with --json, one JSON object.
 """
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -13,11 +15,28 @@ import subprocess
 import sys
 import time
 
-ONNX_RUNTIME = "onnxruntime"
+ONNX_RUNTIME, OPENVINO = "onnxruntime", "openvino"
+
+
+def serve(version, run):
+    """The child process: the protocol of engine_bench.cc."""
+    print("ready", version, flush=True)
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            before = time.perf_counter()
+            run()
+            print(1000 * (time.perf_counter() - before), end=" ")
+        print(flush=True)
+
+
+def picture(shape, dtype):
+    import numpy as np
+
+    shape = [d if isinstance(d, int) and d > 0 else 1 for d in shape]
+    return (np.arange(np.prod(shape)) * 7919 % 1000 / 500 - 1).astype(dtype).reshape(shape)
 
 
 def serve_onnxruntime(model, threads):
-    """The child process: the protocol of engine_bench.cc."""
     import numpy as np
     import onnxruntime
 
@@ -26,16 +45,26 @@ def serve_onnxruntime(model, threads):
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     node = session.get_inputs()[0]
-    shape = [d if isinstance(d, int) and d > 0 else 1 for d in node.shape]
-    dtype = np.float16 if "float16" in node.type else np.float32
-    data = (np.arange(np.prod(shape)) * 7919 % 1000 / 500 - 1).astype(dtype).reshape(shape)
-    print("ready", onnxruntime.__version__, flush=True)
-    for line in sys.stdin:
-        for _ in range(int(line)):
-            before = time.perf_counter()
-            session.run(None, {node.name: data})
-            print(1000 * (time.perf_counter() - before), end=" ")
-        print(flush=True)
+    data = picture(node.shape, np.float16 if "float16" in node.type else np.float32)
+    serve(onnxruntime.__version__, lambda: session.run(None, {node.name: data}))
+
+
+def serve_openvino(model, threads, precision):
+    import numpy as np
+    import openvino
+
+    network = openvino.Core().read_model(model)
+    shape = [d.get_length() if d.is_static else 1 for d in network.inputs[0].partial_shape]
+    network.reshape(shape)
+    compiled = openvino.Core().compile_model(network, "CPU", {
+        "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision})
+    request = compiled.create_infer_request()
+    request.set_input_tensor(openvino.Tensor(picture(shape, np.float32)))
+    serve(openvino.__version__, request.infer)
+
+
+def has_openvino():
+    return importlib.util.find_spec("openvino") is not None
 
 
 def fp32_copy(model, folder):
@@ -117,9 +146,20 @@ def networks(arguments):
     return found
 
 
+def ratios_of(row, key):
+    """How much longer the others take; f32 against the better of its peers."""
+    out = {"peers : f32": min(row[peer][key] for peer in (ONNX_RUNTIME, OPENVINO) if peer in row) / row["f32"][key],
+           "f32 : bf16": row["f32"][key] / row["bf16"][key]}
+    if "openvino bf16" in row:
+        out["openvino : bf16"] = row["openvino bf16"][key] / row["bf16"][key]
+    return out
+
+
 def main():
     if len(sys.argv) == 4 and sys.argv[1] == ONNX_RUNTIME:
         return serve_onnxruntime(sys.argv[2], int(sys.argv[3]))
+    if len(sys.argv) == 5 and sys.argv[1] == OPENVINO:
+        return serve_openvino(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", help="names as in the table; all if none is given")
     parser.add_argument("--build", type=pathlib.Path, default="build", help="folder with engine_bench")
@@ -131,30 +171,32 @@ def main():
 
     ours = arguments.build / "engine_bench"
     result = {"machine": machine(), "networks": []}
+    columns = ["f32", ONNX_RUNTIME] + [OPENVINO] * has_openvino() + ["bf16"] + ["openvino bf16"] * has_openvino()
     for name, model in networks(arguments).items():
         reference = fp32_copy(model, arguments.build)
         for threads in map(int, arguments.threads.split(",")):
-            row = compare({"f32": [ours, model, "f32", threads], "bf16": [ours, model, "bf16", threads],
-                           "onnxruntime": [sys.executable, __file__, ONNX_RUNTIME, reference, threads]},
-                          arguments.rounds, arguments.runs)
+            commands = {"f32": [ours, model, "f32", threads], "bf16": [ours, model, "bf16", threads],
+                        ONNX_RUNTIME: [sys.executable, __file__, ONNX_RUNTIME, reference, threads],
+                        OPENVINO: [sys.executable, __file__, OPENVINO, reference, threads, "f32"],
+                        "openvino bf16": [sys.executable, __file__, OPENVINO, reference, threads, "bf16"]}
+            row = compare({column: commands[column] for column in columns}, arguments.rounds, arguments.runs)
+            ratios = {key: ratios_of(row, key) for key in ("min", "median")}
             if not result["networks"]:
                 result["machine"]["path"] = row["bf16"]["path"]
-                result["onnxruntime"] = row["onnxruntime"]["path"]
+                result["peers"] = {c: row[c]["path"] for c in (ONNX_RUNTIME, OPENVINO) if c in row}
                 if not arguments.json:
                     print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores, {row['bf16']['path']}; "
-                          f"ONNX Runtime {result['onnxruntime']}. Milliseconds are min/median; ratios are of both.\n"
-                          f"{'network':20}{'threads':>8}{'f32':>14}{'onnxruntime':>14}{'bf16':>14}"
-                          f"{'ORT : f32':>14}{'f32 : bf16':>14}", flush=True)
-            ratios = {key: {"onnxruntime_to_f32": row["onnxruntime"][key] / row["f32"][key],
-                            "f32_to_bf16": row["f32"][key] / row["bf16"][key]} for key in ("min", "median")}
+                          + ", ".join(f"{peer} {version}" for peer, version in result["peers"].items())
+                          + ". Milliseconds, then ratios (above 1: the engine is faster), as min/median.\n"
+                          + f"{'network':20}{'threads':>8}" + "".join(f"{c:>15}" for c in [*columns, *ratios["min"]]),
+                          flush=True)
             result["networks"].append({"network": name, "threads": threads,
                                        "ms": {k: {"min": v["min"], "median": v["median"]} for k, v in row.items()},
                                        "ratio": ratios})
             if not arguments.json:
-                cells = [f"{row[k]['min']:.2f}/{row[k]['median']:.2f}" for k in ("f32", "onnxruntime", "bf16")]
-                cells += [f"{ratios['min'][k]:.2f}/{ratios['median'][k]:.2f}"
-                          for k in ("onnxruntime_to_f32", "f32_to_bf16")]
-                print(f"{name:20}{threads:>8}" + "".join(f"{cell:>14}" for cell in cells), flush=True)
+                cells = [f"{row[k]['min']:.2f}/{row[k]['median']:.2f}" for k in columns]
+                cells += [f"{ratios['min'][k]:.2f}/{ratios['median'][k]:.2f}" for k in ratios["min"]]
+                print(f"{name:20}{threads:>8}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
     if arguments.json:
         print(json.dumps(result))
     return 0
