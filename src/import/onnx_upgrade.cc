@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -114,9 +115,29 @@ Status UpgradeSlice(Context& c) {
   return IntsToInput(c, "axes", 3);
 }
 
+// Sizes spell out the batch size; scales leave it free. The smallest scale at or above the ratio whose product with the
+// input, rounded down, is the size.
+Status SizesToScales(Context& c) {
+  if (!c.Has(3) || !c.graph.IsConstant(c.node.inputs[3]) || c.node.attributes.contains("axes")) return OkStatus();
+  const Tensor& sizes = c.graph.constants.at(c.node.inputs[3]);
+  const Shape& in = c.shape(0);
+  if (sizes.dtype() != DType::kI64 || sizes.shape() != Shape{static_cast<int64_t>(in.size())}) return OkStatus();
+  std::vector<float> scales;
+  for (size_t i = 0; i < in.size(); ++i) {
+    const int64_t size = i == 0 && in[0] == 1 ? 1 : sizes.as<int64_t>()[i];
+    if (in[i] < 1 || size < 1 || size > (1 << 24)) return OkStatus();
+    float scale = static_cast<float>(size) / static_cast<float>(in[i]);
+    while (static_cast<int64_t>(static_cast<float>(in[i]) * scale) < size) scale = std::nextafter(scale, 2 * scale);
+    scales.push_back(scale);
+  }
+  c.SetInput(2, "scales", Tensor::FromF32({static_cast<int64_t>(scales.size())}, scales));
+  c.node.inputs.resize(3);
+  return OkStatus();
+}
+
 // Upsample, and Resize of opset 10, are today's Resize with coordinates that are divided by the scale and rounded down.
 Status UpgradeResize(Context& c) {
-  if (c.node.op == "Resize" && c.opset >= 11) return OkStatus();
+  if (c.node.op == "Resize" && c.opset >= 11) return SizesToScales(c);
   std::vector<float> scales;
   INFENCLAVE_ASSIGN_OR_RETURN(bool found, Take(c.node, "scales", scales));
   if (found) {

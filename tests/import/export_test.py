@@ -103,7 +103,13 @@ def cut_and_pad(n, x):
     return n("Pad", y, ints(0, 0, 1, 0, 0, 0, 0, 1), n.constant(numpy.float32(0.25)))
 
 
+def resized(n, x):
+    """By sizes, which spell out a batch of 1."""
+    return n("Resize", x, "", "", n.constant(numpy.array([1, 6, 12, 20])), mode="linear")
+
+
 BLOCKS = {
+    "ResizeBySizes": resized,
     "Relu": activation("Relu"),
     "Clip": lambda n, x: n("Clip", x, n.constant(numpy.float32(-0.5)), n.constant(numpy.float32(0.75))),
     "ClipAbove": lambda n, x: n("Clip", x, "", n.constant(numpy.float32(0.75))),
