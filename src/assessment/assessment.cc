@@ -82,6 +82,12 @@ std::vector<std::string> AttacksNotRun(const Assessment& assessment) {
   return missing;
 }
 
+std::vector<double> GreyRatios(const Assessment& assessment) {
+  std::vector<double> ratios;
+  for (const Photograph& p : assessment.photographs) ratios.push_back(p.bound > 0 ? p.grey / p.bound : INFINITY);
+  return ratios;
+}
+
 void Conclude(Assessment& assessment) {
   std::vector<std::vector<Score>> scores;
   for (CutResult& cut : assessment.cuts) {

@@ -32,6 +32,7 @@ struct Photograph {
   std::string sha256;
   Answer answer;     // of the oracle
   double bound = 0;  // b(x) = KL(V(x) || uniform)
+  double grey = 0;   // KL(V(x) || V(plain grey)): what a map that shows nothing would score
 };
 
 struct Skipped {
@@ -110,6 +111,9 @@ std::string LabelOf(const Assessment& assessment, int label);
 
 // The attacks of kAllAttacks that did not run, "label" included.
 std::vector<std::string> AttacksNotRun(const Assessment& assessment);
+
+// The ratio of plain grey to the bound for each photograph: where the KL ratio ends when nothing is left to see.
+std::vector<double> GreyRatios(const Assessment& assessment);
 
 // Fills scores, verdicts, recommendation and `why` from the measured figures.
 void Conclude(Assessment& assessment);

@@ -95,7 +95,8 @@ Json PhotographsJson(const Assessment& a) {
                       {"sha256", p.sha256},
                       {"oracle_top1", p.answer.label},
                       {"oracle_probability", p.answer.probability},
-                      {"bound", Number(p.bound)}});
+                      {"bound", Number(p.bound)},
+                      {"grey", Number(p.grey)}});
   }
   return images;
 }

@@ -58,7 +58,7 @@ Status CollectKl(const KlJob& job, const StateFolder& state, Assessment& assessm
       kept.push_back(place[file]);
       assessment.control.push_back(static_cast<int>(assessment.photographs.size()));
     }
-    assessment.photographs.push_back({plan.files[file], {}, record->answer, record->bound});
+    assessment.photographs.push_back({plan.files[file], {}, record->answer, record->bound, record->grey});
     for (size_t cut = 0; cut < assessment.cuts.size(); ++cut) {
       KlRecord::Cut& from = record->cuts[cut];
       if (from.against.empty()) continue;

@@ -172,6 +172,9 @@ Status Scorer::AnswerOwn(const Image& photograph, Work& work) {
   work.own.Add(answer);
   work.record.answer = MostLikely(answer);
   work.record.bound = work.own.Bound(0);
+  float grey;
+  work.own.Against(grey_, std::span(&grey, 1));
+  work.record.grey = grey;
   return OkStatus();
 }
 

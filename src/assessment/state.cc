@@ -91,6 +91,7 @@ Bytes EncodeKlRecord(const KlRecord& record, ByteSpan plan_digest) {
   out.Text(record.skipped.substr(0, kMaxText));
   PutAnswer(out, record.answer);
   F64(out, record.bound);
+  F64(out, record.grey);
   out.U64(record.evaluations);
   F64(out, record.seconds);
   out.Count(record.cuts.size());
@@ -126,6 +127,7 @@ StatusOr<KlRecord> DecodeKlRecord(ByteSpan bytes, ByteSpan plan_digest) {
   record.skipped = in.Text(kMaxText);
   record.answer = GetAnswer(in);
   record.bound = F64(in);
+  record.grey = F64(in);
   record.evaluations = in.U64();
   record.seconds = F64(in);
   const size_t cuts = in.Count(kMaxCuts);

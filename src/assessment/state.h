@@ -39,6 +39,7 @@ struct KlRecord {
   std::string skipped;  // why, if it is no photograph; the rest is empty then
   Answer answer;
   double bound = 0;
+  double grey = 0;  // KL(V(this) || V(plain grey))
   struct Cut {
     Revealed own;
     uint32_t constant = 0, repeated = 0;

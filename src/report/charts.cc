@@ -147,6 +147,7 @@ std::string RatioChart(const Assessment& a) {
   // One photograph of which the oracle is unsure has a huge ratio: the axis follows the medians.
   double most = 1.4;
   for (double v : median) most = std::isfinite(v) ? std::max(most, v * 1.5) : most;
+  const double grey = Quantile(GreyRatios(a), 0.5);
   PlotSpec spec;
   spec.id = "ratio";
   spec.title = "KL ratio at each cut";
@@ -162,6 +163,7 @@ std::string RatioChart(const Assessment& a) {
     Plot plot(a, own, width);
     plot.Band(low, high, "band");
     plot.Reference(1, "as little as a uniform guess", "chance");
+    plot.Reference(grey, "", "margin");
     plot.Line(median, "strong");
     for (size_t i = 0; i < a.cuts.size(); ++i) {
       if (a.cuts[i].kl) {

@@ -102,6 +102,8 @@ std::string ChosenKey(const Assessment& a) {
 }
 
 std::string Leakage(const Assessment& a) {
+  const std::vector<double> grey = GreyRatios(a);
+  const int64_t below = std::count_if(grey.begin(), grey.end(), [](double ratio) { return ratio < 1; });
   std::string html = "<section aria-labelledby=\"leakage\"><h2 id=\"leakage\">What each cut gives away</h2>";
   html += Concat(
       "<p>Every feature map at a cut is shown, as a grey picture, to an independent classifier, the oracle. The most "
@@ -117,16 +119,17 @@ std::string Leakage(const Assessment& a) {
       "also counts every later cut, which the host computes. Below: number of the cut, and height and width of "
       "its maps. ",
       a.recommended >= 0 ? "The vertical line is the recommended cut." : "", "</figcaption></figure>");
-  html += Concat("<figure><p class=\"heading\">KL ratio</p>", RatioChart(a),
-                 "<ul class=\"legend\"><li><span class=\"key median\"></span>median photograph</li><li><span "
-                 "class=\"key band\"></span>"
-                 "5th percentile to largest</li>",
-                 ChosenKey(a), "</ul>",
-                 "<figcaption>0: the best map tells the oracle what the photograph tells it. 1: it tells as little as "
-                 "a uniform guess. "
-                 "The ratio alone cannot decide: the minimum over many maps falls by chance, and even a plain grey "
-                 "picture stays below 1 "
-                 "for some photographs.</figcaption></figure></section>");
+  html +=
+      Concat("<figure><p class=\"heading\">KL ratio</p>", RatioChart(a),
+             "<ul class=\"legend\"><li><span class=\"key median\"></span>median photograph</li><li><span "
+             "class=\"key band\"></span>"
+             "5th percentile to largest</li><li><span class=\"key dash\"></span>plain grey, median</li>",
+             ChosenKey(a), "</ul>",
+             "<figcaption>0: the best map tells the oracle what the photograph tells it. 1: it tells as little as "
+             "a uniform guess. The ratio alone cannot decide: the minimum over many maps falls by chance, and a plain "
+             "grey picture, which shows nothing, has a ratio below 1 for ",
+             below, " of ", grey.size(), " photographs, in the median ", Fixed(Quantile(grey, 0.5), 2),
+             ".</figcaption></figure></section>");
   return html;
 }
 

@@ -107,9 +107,11 @@ TEST(Assess, DivergencesAreThoseWorkedOutByHand) {
     negatives.push_back(AnswerTo(toy.oracle, negative));
   }
   const std::vector<double> uniform(10, 0.1);
+  const std::vector<double> plain = AnswerTo(toy.oracle, std::vector<double>(kToySide * kToySide, 127.5));
   double hits = 0;
   for (int x = 0; x < n; ++x) {
     EXPECT_NEAR(a.photographs[x].bound, Kl(answers[x], uniform), 1e-5);
+    EXPECT_NEAR(a.photographs[x].grey, Kl(answers[x], plain), 1e-5 * (1 + a.photographs[x].grey));
     EXPECT_NEAR(a.cuts[0].kl->photographs[x].d, 0, 1e-5);
     const double own = Kl(answers[x], negatives[x]);
     EXPECT_NEAR(a.cuts[1].kl->photographs[x].d, own, 1e-5 * (1 + own));

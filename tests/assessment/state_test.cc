@@ -18,6 +18,7 @@ KlRecord Example() {
   record.file = 17;
   record.answer = {3, 0.25};
   record.bound = 5.5;
+  record.grey = 4.25;
   record.evaluations = 9;
   record.seconds = 1.5;
   record.cuts.resize(2);
@@ -48,6 +49,7 @@ TEST(KlRecord, ComesBackWhole) {
   EXPECT_EQ(out->file, in.file);
   EXPECT_EQ(out->answer.label, 3);
   EXPECT_EQ(out->bound, 5.5);
+  EXPECT_EQ(out->grey, 4.25);
   EXPECT_EQ(out->evaluations, 9u);
   ASSERT_EQ(out->cuts.size(), 2u);
   EXPECT_EQ(out->cuts[0].own.d, 0.125);

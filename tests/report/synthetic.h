@@ -28,7 +28,7 @@ inline Assessment SyntheticAssessment(double last_auc, int cuts = 32, int photog
   a.seed = 1;
   Random random(17);
   for (int i = 0; i < photographs; ++i) {
-    a.photographs.push_back({Concat("photo-", i, ".jpg"), std::string(64, 'c'), {i, 0.9}, 5 + random.Uniform()});
+    a.photographs.push_back({Concat("photo-", i, ".jpg"), std::string(64, 'c'), {i, 0.9}, 5 + random.Uniform(), 5.4});
     a.control.push_back(i);
   }
   a.skipped = {{"labels.tsv", "not a JPEG, PNG or WebP picture"}};
