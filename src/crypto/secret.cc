@@ -206,7 +206,7 @@ SecretBytes::SecretBytes(size_t size) : size_(size), capacity_(size) {
 
 SecretBytes SecretBytes::CopyOf(ByteSpan bytes) {
   SecretBytes out(bytes.size());
-  if (!bytes.empty()) std::memcpy(out.data_, bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), out.data_);
   return out;
 }
 
