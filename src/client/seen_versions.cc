@@ -33,7 +33,7 @@ StatusOr<Versions> Read(const std::string& path) {
       return FailedPrecondition(path, ", line ", number,
                                 ": not 'ed25519:OWNER MODEL VERSION'; mend or remove the line");
     }
-    versions[owner + ' ' + model] = version;
+    versions[Concat(owner, " ", model)] = version;
   }
   return versions;
 }
