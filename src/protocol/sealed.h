@@ -79,8 +79,8 @@ struct Answer {
   bool audited = false, audit_passed = false;
 };
 // The length depends on the manifest's answer_classes and label_bytes alone. INVALID_ARGUMENT if there are more classes
-// or longer labels than the manifest says: the enclave rules that out when it opens the class mapping, for an error here
-// would tell the host something about the label.
+// or longer labels than the manifest says: the enclave rules that out when it opens the class mapping, for an error
+// here would tell the host something about the label.
 StatusOr<Bytes> SealAnswer(const HpkeContext& request, const Manifest& manifest, const Answer& answer);
 StatusOr<Answer> OpenAnswer(const HpkeContext& request, ByteSpan sealed);
 size_t SealedAnswerBytes(const Manifest& manifest);
