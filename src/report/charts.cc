@@ -124,8 +124,8 @@ std::string AucChart(const Assessment& a) {
   return AtTwoWidths([&](int width) {
     Plot plot(a, spec, width);
     plot.Shade(spec.low, a.margins.kl_auc, "zone");
-    plot.Reference(a.margins.kl_auc, Concat("margin ", Fixed(a.margins.kl_auc, 2)), "margin");
-    plot.Reference(0.5, "chance", "chance");
+    plot.Reference(a.margins.kl_auc, "margin");
+    plot.Reference(0.5, "chance");
     plot.Line(auc, "quiet");
     for (size_t i = 0; i < a.cuts.size(); ++i) {
       const CutResult& cut = a.cuts[i];
@@ -162,8 +162,8 @@ std::string RatioChart(const Assessment& a) {
     if (width < kWide) own.y_label = "KL ratio";
     Plot plot(a, own, width);
     plot.Band(low, high, "band");
-    plot.Reference(1, "as little as a uniform guess", "chance");
-    plot.Reference(grey, "", "margin");
+    plot.Reference(1, "chance");
+    plot.Reference(grey, "margin");
     plot.Line(median, "strong");
     for (size_t i = 0; i < a.cuts.size(); ++i) {
       if (a.cuts[i].kl) {

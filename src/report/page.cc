@@ -89,12 +89,12 @@ std::string Provisional(const Assessment& a) {
   return text;
 }
 
-std::string Legend() {
+std::string Legend(std::string_view more = "") {
   std::string legend = "<ul class=\"legend\">";
   for (Safety s : {Safety::kUnsafe, Safety::kUndecided, Safety::kSafe, Safety::kNotApplicable}) {
     legend += Concat("<li>", VerdictMark(s), NameOf(s), "</li>");
   }
-  return legend + "</ul>";
+  return Concat(legend, more, "</ul>");
 }
 
 std::string ChosenKey(const Assessment& a) {
@@ -113,7 +113,9 @@ std::string Leakage(const Assessment& a) {
       "(AUC, which decides), and how much of what the oracle knows of the photograph is in the map (KL ratio, the "
       "criterion of the original method, shown for comparison).</p>");
   html += Concat(
-      "<figure><p class=\"heading\">AUC with its interval</p>", AucChart(a), Legend(),
+      "<figure><p class=\"heading\">AUC with its interval</p>", AucChart(a),
+      Legend(Concat("<li><span class=\"key dash\"></span>margin ", Fixed(a.margins.kl_auc, 2),
+                    "</li><li><span class=\"key dots\"></span>chance</li>", ChosenKey(a))),
       "<figcaption>1.0: the oracle always finds a map's own photograph; 0.5: no better than chance. Whiskers are "
       "one-sided 95&nbsp;% bounds, from a bootstrap over photographs. Colours judge each cut alone; the verdict "
       "also counts every later cut, which the host computes. Below: number of the cut, and height and width of "
@@ -123,7 +125,8 @@ std::string Leakage(const Assessment& a) {
       Concat("<figure><p class=\"heading\">KL ratio</p>", RatioChart(a),
              "<ul class=\"legend\"><li><span class=\"key median\"></span>median photograph</li><li><span "
              "class=\"key band\"></span>"
-             "5th percentile to largest</li><li><span class=\"key dash\"></span>plain grey, median</li>",
+             "5th percentile to largest</li><li><span class=\"key dash\"></span>plain grey, median</li><li><span "
+             "class=\"key dots\"></span>uniform guess</li>",
              ChosenKey(a), "</ul>",
              "<figcaption>0: the best map tells the oracle what the photograph tells it. 1: it tells as little as "
              "a uniform guess. The ratio alone cannot decide: the minimum over many maps falls by chance, and a plain "

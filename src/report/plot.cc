@@ -185,9 +185,8 @@ void Plot::Verdict(int cut, double value, Safety safety) { over_ += MarkPath(X(c
 
 void Plot::NotApplicable(int cut) { over_ += MarkPath(X(cut), bottom_ - 8, Safety::kNotApplicable); }
 
-void Plot::Reference(double value, std::string_view text, std::string_view style) {
+void Plot::Reference(double value, std::string_view style) {
   body_ += LineElement(left_, Y(value), right_, Y(value), style);
-  over_ += TextElement(left_ + 4, Y(value) - 5, "start", text, "reference");
 }
 
 void Plot::Shade(double from, double to, std::string_view style) {

@@ -33,8 +33,8 @@ class Plot {
   void Bar(int cut, double from, double to, std::string_view style);
   void Dot(int cut, double value, std::string_view style);
   void Verdict(int cut, double value, Safety safety);
-  void NotApplicable(int cut);  // a mark on the axis
-  void Reference(double value, std::string_view text, std::string_view style);
+  void NotApplicable(int cut);                           // a mark on the axis
+  void Reference(double value, std::string_view style);  // a line across; the legend says what it is
   void Shade(double from, double to, std::string_view style);
 
   std::string Finish();

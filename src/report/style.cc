@@ -47,11 +47,11 @@ color:var(--soft);max-width:none}
 .key.median{height:2px;background:var(--accent)}.key.band{background:var(--band)}
 .key.inside{background:var(--accent)}.key.outside{background:var(--band)}
 .key.dash{height:0;border-radius:0;border-top:1.5px dashed var(--ink)}
+.key.dots{height:0;border-radius:0;border-top:2px dotted var(--none)}
 .key.chosen{width:0;height:1rem;border-left:2px solid var(--accent);margin:0 .5rem}
 svg{display:block;max-width:100%;height:auto;overflow:visible}
 svg text{font-size:12px;fill:var(--soft);font-family:inherit}
 svg .axis-title{fill:var(--ink)}
-svg .reference{font-size:11px;paint-order:stroke;stroke:var(--page);stroke-width:4px;stroke-linejoin:round}
 .grid{stroke:var(--faint)}.axis,.bracket{stroke:var(--line)}.bracket{stroke-width:1.5}
 .zone{fill:var(--zone)}.band{fill:var(--band)}
 .line{fill:none;stroke-width:1.75;stroke-linejoin:round}.line.strong{stroke:var(--accent)}
