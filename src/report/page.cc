@@ -120,7 +120,7 @@ std::string Leakage(const Assessment& a) {
       "one-sided 95&nbsp;% bounds, from a bootstrap over photographs. Colours judge each cut alone; the verdict "
       "also counts every later cut, which the host computes. Below: number of the cut, and height and width of "
       "its maps. ",
-      a.recommended >= 0 ? "The vertical line is the recommended cut." : "", "</figcaption></figure>");
+      "</figcaption></figure>");
   html +=
       Concat("<figure><p class=\"heading\">KL ratio</p>", RatioChart(a),
              "<ul class=\"legend\"><li><span class=\"key median\"></span>median photograph</li><li><span "
