@@ -34,7 +34,7 @@ SecretBytes LabeledExpand(ByteSpan suite, ByteSpan prk, std::string_view label, 
 }
 
 StatusOr<SecretBytes> Dh(const X25519KeyPair& own, const X25519PublicKey& peer) {
-  PkeyPtr own_key = PrivateKey("X25519", own.private_key.span());
+  PkeyPtr own_key = KeyPair("X25519", own.private_key.span(), own.public_key);
   PkeyPtr peer_key = PublicKey("X25519", peer);
   INFENCLAVE_CHECK(own_key != nullptr && peer_key != nullptr);
   PkeyCtxPtr ctx(EVP_PKEY_CTX_new_from_pkey(OpenSsl().context, own_key.get(), nullptr));

@@ -37,6 +37,9 @@ const Algorithms& OpenSsl();
 // `type` is "X25519" or "ED25519". Null if the key is not accepted.
 PkeyPtr PrivateKey(const char* type, ByteSpan raw);
 PkeyPtr PublicKey(const char* type, ByteSpan raw);
+// Both halves are given: a private half alone would have its public one computed again, which takes as long as a
+// key exchange.
+PkeyPtr KeyPair(const char* type, ByteSpan raw, ByteSpan raw_public);
 // The 32 bytes of the public half.
 std::array<uint8_t, 32> PublicHalf(EVP_PKEY* key);
 

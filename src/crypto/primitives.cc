@@ -39,6 +39,19 @@ PkeyPtr PublicKey(const char* type, ByteSpan raw) {
   return PkeyPtr(EVP_PKEY_new_raw_public_key_ex(OpenSsl().context, type, nullptr, raw.data(), raw.size()));
 }
 
+PkeyPtr KeyPair(const char* type, ByteSpan raw, ByteSpan raw_public) {
+  PkeyCtxPtr ctx(EVP_PKEY_CTX_new_from_name(OpenSsl().context, type, nullptr));
+  INFENCLAVE_CHECK(ctx != nullptr);
+  // OSSL_PARAM has no constant data, but what is imported is only read.
+  OSSL_PARAM params[] = {
+      OSSL_PARAM_construct_octet_string("priv", const_cast<uint8_t*>(raw.data()), raw.size()),
+      OSSL_PARAM_construct_octet_string("pub", const_cast<uint8_t*>(raw_public.data()), raw_public.size()),
+      OSSL_PARAM_construct_end()};
+  EVP_PKEY* key = nullptr;
+  MustSucceed(EVP_PKEY_fromdata_init(ctx.get()));
+  return PkeyPtr(EVP_PKEY_fromdata(ctx.get(), &key, EVP_PKEY_KEYPAIR, params) == 1 ? key : nullptr);
+}
+
 std::array<uint8_t, 32> PublicHalf(EVP_PKEY* key) {
   std::array<uint8_t, 32> out{};
   size_t size = out.size();
