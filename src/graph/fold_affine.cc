@@ -163,7 +163,7 @@ class AffineFolder {
   // A depthwise 1x1 convolution, which can take the activation behind it; for matrices a Mul and an Add.
   void Standalone(size_t n, const Affine& affine) {
     Node& node = graph_.nodes[n];
-    const Shape& shape = graph_.value(node.inputs[0]).shape;
+    const Shape shape = graph_.value(node.inputs[0]).shape;  // a copy: constants are added below
     std::string name = graph_.value(node.outputs[0]).name;
     Shape parameters = {shape[1]};
     if (shape.size() > 2) parameters.resize(shape.size(), 1);
