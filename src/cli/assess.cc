@@ -40,7 +40,7 @@ std::string TypedCommand() {
     if (!plain) {
       for (size_t at = 0; (at = argument.find('\'', at)) != std::string::npos; at += 4)
         argument.replace(at, 1, "'\\''");
-      argument = "'" + argument + "'";
+      argument = Concat("'", argument, "'");
     }
     command += (command.empty() ? "" : " ") + argument;
   }
