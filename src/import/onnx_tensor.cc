@@ -58,7 +58,7 @@ void ConvertAll(const uint8_t* raw, std::span<To> out, Convert convert) {
 
 // `raw` holds ONNX elements of `type`, as many as `out` has.
 Status Convert(int type, const uint8_t* raw, Tensor& out) {
-  auto cast = [](auto to) { return [to](auto from) { return static_cast<decltype(to)>(from); }; };
+  auto cast = [](auto to) { return [](auto from) { return static_cast<decltype(to)>(from); }; };
   switch (type) {
     case TensorProto::FLOAT16:
       ConvertAll<uint16_t>(raw, out.as<float>(), F16ToF32);
