@@ -89,8 +89,10 @@ def fp32_copy(model, folder):
 class Contestant:
     def __init__(self, command):
         self.ms = []
+        # As `infenclave` sets it for itself (src/cli/main.cc); the peers bring thread pools of their own.
+        environment = {"GOMP_SPINCOUNT": "1000", **os.environ}
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, text=True, env=environment)
         ready = self.process.stdout.readline().split(maxsplit=1)
         if not ready or ready[0] != "ready":
             raise SystemExit(f"bench: {command[0]} did not start")
