@@ -58,7 +58,7 @@ choose_cut() {
   cut=$(json "$assessment" 'j["recommended"]["cut"]')
   if [ -n "$cut" ]; then
     printf '\nThe assessment recommends the cut %s, as far as the KL oracle can tell. Attacks that train have not run,\n' "$cut"
-    printf 'and may well say otherwise.\n'
+    printf 'and may well say otherwise; and of each cut only %s maps were scored, where the most revealing one counts.\n' "$maps"
     return
   fi
   cut_flags+=(--cut "$cut_for_show")
