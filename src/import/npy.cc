@@ -10,11 +10,12 @@ namespace infenclave {
 namespace {
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr size_t kMaxHeaderBytes = 4096, kMaxRank = 32, kAlignment = 64;
+constexpr size_t kPreambleBytes = 12, kMaxHeaderBytes = kMaxNpyHeaderBytes - kPreambleBytes;
+constexpr size_t kMaxRank = 32, kAlignment = 64;
 
 constexpr std::pair<std::string_view, DType> kTypes[] = {
-    {"<f4", DType::kF32}, {"<f8", DType::kF64}, {"<f2", DType::kF16}, {"|u1", DType::kU8},
-    {"|i1", DType::kI8},  {"<i4", DType::kI32}, {"<i8", DType::kI64}, {"|b1", DType::kBool}};
+    {"<f4", DType::kF32}, {"<f8", DType::kF64}, {"<f2", DType::kF16},  {"|u1", DType::kU8},  {"|i1", DType::kI8},
+    {"<i4", DType::kI32}, {"<i8", DType::kI64}, {"|b1", DType::kBool}, {"<u2", DType::kBf16}};
 
 // The header is a Python dictionary literal with three known keys; this reads what numpy writes and no more.
 class HeaderParser {
@@ -98,8 +99,8 @@ class HeaderParser {
 
 }  // namespace
 
-StatusOr<Tensor> DecodeNpy(ByteSpan file) {
-  if (file.size() < 12 || AsText(file.first(6)) != kMagic) return InvalidArgument("not a .npy file");
+StatusOr<NpyHeader> DecodeNpyHeader(ByteSpan file) {
+  if (file.size() < kPreambleBytes || AsText(file.first(6)) != kMagic) return InvalidArgument("not a .npy file");
   uint8_t version = file[6];
   if (version < 1 || version > 3) return Unimplemented("npy: version ", int{version}, " is not supported");
   size_t length_bytes = version == 1 ? 2 : 4, header_bytes = 0;
@@ -107,17 +108,23 @@ StatusOr<Tensor> DecodeNpy(ByteSpan file) {
   file = file.subspan(8 + length_bytes);
   if (header_bytes > kMaxHeaderBytes || header_bytes > file.size())
     return InvalidArgument("npy: the header is cut short");
-  DType dtype = DType::kF32;
-  Shape shape;
-  INFENCLAVE_RETURN_IF_ERROR(HeaderParser(AsText(file.first(header_bytes))).Parse(&dtype, &shape));
-  file = file.subspan(header_bytes);
-  INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(shape));
-  size_t wanted = static_cast<size_t>(elements) * SizeOf(dtype);
+  NpyHeader header;
+  INFENCLAVE_RETURN_IF_ERROR(HeaderParser(AsText(file.first(header_bytes))).Parse(&header.dtype, &header.shape));
+  INFENCLAVE_RETURN_IF_ERROR(NumElements(header.shape).status());
+  header.offset = 8 + length_bytes + header_bytes;
+  return header;
+}
+
+StatusOr<Tensor> DecodeNpy(ByteSpan file) {
+  INFENCLAVE_ASSIGN_OR_RETURN(NpyHeader header, DecodeNpyHeader(file));
+  file = file.subspan(header.offset);
+  INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(header.shape));
+  size_t wanted = static_cast<size_t>(elements) * SizeOf(header.dtype);
   if (wanted != file.size()) {
-    return InvalidArgument("npy: ", NameOf(dtype), ToString(shape), " needs ", wanted, " bytes of data, the file has ",
-                           file.size());
+    return InvalidArgument("npy: ", NameOf(header.dtype), ToString(header.shape), " needs ", wanted,
+                           " bytes of data, the file has ", file.size());
   }
-  Tensor out(dtype, std::move(shape));
+  Tensor out(header.dtype, std::move(header.shape));
   if (wanted > 0) std::memcpy(out.data(), file.data(), wanted);
   return out;
 }
@@ -129,21 +136,28 @@ StatusOr<Tensor> ReadNpy(const std::string& path) {
   return tensor;
 }
 
-Bytes EncodeNpy(const TensorView& tensor) {
-  INFENCLAVE_CHECK(tensor.dtype == DType::kF32 || tensor.dtype == DType::kI64);
-  std::string header =
-      Concat("{'descr': '", tensor.dtype == DType::kF32 ? "<f4" : "<i8", "', 'fortran_order': False, 'shape': (");
-  for (int64_t d : tensor.shape) header += std::to_string(d) + ",";
+Bytes EncodeNpyHeader(DType dtype, const Shape& shape) {
+  std::string_view type;
+  for (const auto& [name, known] : kTypes) {
+    if (dtype == known) type = name;
+  }
+  INFENCLAVE_CHECK(!type.empty());
+  std::string header = Concat("{'descr': '", type, "', 'fortran_order': False, 'shape': (");
+  for (int64_t d : shape) header += std::to_string(d) + ",";
   header += "), }";
   size_t preamble = kMagic.size() + 4;
   header.append((kAlignment - (preamble + header.size() + 1) % kAlignment) % kAlignment, ' ');
   header += '\n';
   const char version_and_length[] = {1, 0, static_cast<char>(header.size() & 0xff),
                                      static_cast<char>(header.size() >> 8)};
-  header = Concat(kMagic, std::string_view(version_and_length, 4), header);
-  Bytes out(header.size() + tensor.bytes());
-  std::memcpy(out.data(), header.data(), header.size());
-  if (tensor.bytes() > 0) std::memcpy(out.data() + header.size(), tensor.data, tensor.bytes());
+  return ToBytes(AsBytes(Concat(kMagic, std::string_view(version_and_length, 4), header)));
+}
+
+Bytes EncodeNpy(const TensorView& tensor) {
+  Bytes out = EncodeNpyHeader(tensor.dtype, tensor.shape);
+  const size_t header_bytes = out.size();
+  out.resize(header_bytes + tensor.bytes());
+  if (tensor.bytes() > 0) std::memcpy(out.data() + header_bytes, tensor.data, tensor.bytes());
   return out;
 }
 

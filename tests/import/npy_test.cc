@@ -37,6 +37,18 @@ TEST(Npy, RoundTrip) {
   }
 }
 
+TEST(Npy, Bf16IsKeptAsItsBits) {
+  Tensor in(DType::kBf16, {2});
+  in.as<uint16_t>()[0] = F32ToBf16(1.5f);
+  in.as<uint16_t>()[1] = F32ToBf16(-2);
+  const Bytes file = EncodeNpy(in.view());
+  EXPECT_NE(AsText(file).find("'descr': '<u2'"), std::string_view::npos);
+  const StatusOr<Tensor> out = DecodeNpy(file);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->dtype(), DType::kBf16);
+  EXPECT_EQ(ToBytes(out->raw()), ToBytes(in.raw()));
+}
+
 TEST(Npy, RefusesEveryTruncation) {
   Bytes file = ByNumpy();
   for (size_t n = 0; n < file.size(); ++n) EXPECT_FALSE(DecodeNpy(ByteSpan(file).first(n)).ok()) << n;
