@@ -20,7 +20,8 @@ StatusOr<std::unique_ptr<BackNetModel>> BackNetModel::Start(const Manifest& mani
                   "infenclave_backnet",
                   {{kInput, "FP32", WithBatch(-1, manifest.ir_shape)}},
                   {{kOutput, "FP32", WithBatch(-1, manifest.backnet_output_shape)}},
-                  {}};
+                  {},
+                  static_cast<int>(kMaxBatch)};
   RequestQueue::Options queue;
   queue.workers = workers;
   INFENCLAVE_ASSIGN_OR_RETURN(model->pool_,
@@ -55,11 +56,16 @@ Status BackNetModel::Check(const inference::ModelInferRequest& request) const {
   return OkStatus();
 }
 
-Status BackNetModel::Serve(InferCall* call, BackNet& backnet) const {
+Status BackNetModel::Serve(InferCall* call, BackNet& backnet) {
   INFENCLAVE_ASSIGN_OR_RETURN(F32Data ir, ReadF32Input(call->request(), kInput));
   const int64_t batch = ir.shape[0];
   std::vector<float> scores(static_cast<size_t>(batch) * shape_.output_floats());
+  ServingStatistics::StageTimes times{};
+  const auto began = ServingStatistics::Clock::now();
+  times[static_cast<size_t>(Stage::kQueue)] = began - call->received();
   INFENCLAVE_RETURN_IF_ERROR(backnet.Run(ir.data, batch, scores, call->deadline()));
+  times[static_cast<size_t>(Stage::kBackNet)] = ServingStatistics::Clock::now() - began;
+  statistics().CountBatch(batch, times);
   AddF32Output(call->response(), kOutput, WithBatch(batch, shape_.output),
                {reinterpret_cast<const uint8_t*>(scores.data()), scores.size() * sizeof(float)},
                FormOf(call->request()));

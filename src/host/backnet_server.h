@@ -26,7 +26,7 @@ class BackNetModel final : public OipModel {
  private:
   BackNetModel() = default;
   Status Check(const inference::ModelInferRequest& request) const;
-  Status Serve(InferCall* call, BackNet& backnet) const;
+  Status Serve(InferCall* call, BackNet& backnet);
 
   BackNetShape shape_;
   ModelInfo info_;

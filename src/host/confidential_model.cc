@@ -141,7 +141,9 @@ void ConfidentialModel::Serve(std::vector<InferCall*>& batch, int lane, BackNet&
   std::vector<RequestId> ids;
   std::vector<InferCall*> unknown_key;
   ByteSpan ir;
+  BatchTimer timer(batch);
   Status status = BeginBatch(batch, lane, ids, unknown_key, ir);
+  timer.Ended(Stage::kBegin);
   if (status.ok() && !batch.empty()) {
     std::vector<float> scores(batch.size() * shape_.output_floats());
     // One impatient caller must not cost the others of its batch their answers.
@@ -150,7 +152,10 @@ void ConfidentialModel::Serve(std::vector<InferCall*>& batch, int lane, BackNet&
     status = backnet.Run(ir, static_cast<int64_t>(batch.size()), scores, deadline);
     if (!status.ok() && status.code() != StatusCode::kDeadlineExceeded) status = Unavailable(MessageOf(status));
     const ByteSpan output{reinterpret_cast<const uint8_t*>(scores.data()), scores.size() * sizeof(float)};
+    timer.Ended(Stage::kBackNet);
     if (status.ok()) status = FinishBatch(batch, ids, output, lane);
+    timer.Ended(Stage::kFinish);
+    timer.Count(statistics());
   }
   if (!status.ok()) FailAll(batch, status);
   if (!unknown_key.empty()) RefuseUnknownKey(unknown_key, lane);
@@ -179,6 +184,7 @@ Status ConfidentialModel::BeginBatch(std::vector<InferCall*>& batch, int lane, s
     } else if (!item.status.ok()) {
       batch[i]->Finish(item.status);
     } else if (!item.sealed_refusal.empty()) {
+      statistics().CountSealedRefusal();
       Deliver(batch[i], item.sealed_refusal);
     } else {
       accepted.push_back(batch[i]);

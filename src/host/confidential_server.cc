@@ -27,9 +27,9 @@ StatusOr<std::unique_ptr<ConfidentialServer>> ConfidentialServer::Start(std::uni
   const Preprocessing& picture = model.manifest().preprocessing;
   const size_t largest = std::max(size_t{3} * picture.width * picture.height + kMaxCredentialBytes,
                                   kMaxEvidenceBytes + kMaxCollateralBytes + kMaxManifestBytes);
-  INFENCLAVE_ASSIGN_OR_RETURN(
-      server->server_,
-      GrpcServer::Start(options.listen, {server->oip_.get(), server->enclave_.get()}, largest + kSlackBytes));
+  INFENCLAVE_ASSIGN_OR_RETURN(server->server_,
+                              GrpcServer::Start(options.listen, {server->oip_.get(), server->enclave_.get()},
+                                                largest + kSlackBytes, [&model] { return model.ready(); }));
   return server;
 }
 

@@ -1,6 +1,8 @@
 #include "oip/grpc_server.h"
 
 #include <grpc/grpc.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 #include <netdb.h>
 #include <sys/socket.h>
@@ -8,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <condition_variable>
+#include <mutex>
 
 #include "base/file.h"
 #include "oip/status.h"
@@ -39,13 +43,17 @@ Status TryBind(const std::string& host, const std::string& port, const std::stri
 }
 
 constexpr std::string_view kUnixPrefix = "unix:";
+constexpr auto kBetweenHealthChecks = std::chrono::milliseconds(100);
+constexpr char kInferenceService[] = "inference.GRPCInferenceService";
 
 }  // namespace
 
 StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
                                                         const std::vector<grpc::Service*>& services,
-                                                        size_t max_message_bytes) {
+                                                        size_t max_message_bytes, std::function<bool()> ready) {
   QuietGrpc();
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::string host;
   const bool is_unix = listen.starts_with(kUnixPrefix);
   if (!is_unix) {
@@ -73,13 +81,39 @@ StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& liste
     return FailedPrecondition("cannot listen on ", listen, ": choose another address with --listen HOST:PORT");
   }
   server->address_ = is_unix ? listen : Concat(host, ":", port);
+  const bool serving = !ready || ready();
+  server->SetHealth(serving);
+  if (ready) {
+    server->health_ = std::jthread([server = server.get(), ready = std::move(ready), serving](std::stop_token stop) {
+      server->WatchHealth(ready, serving, stop);
+    });
+  }
   return server;
+}
+
+void GrpcServer::SetHealth(bool serving) {
+  grpc::HealthCheckServiceInterface& health = *server_->GetHealthCheckService();
+  health.SetServingStatus(serving);
+  health.SetServingStatus("", serving);
+  health.SetServingStatus(kInferenceService, serving);
+}
+
+// Readiness depends on another process, the enclave, so it is asked for rather than announced.
+void GrpcServer::WatchHealth(const std::function<bool()>& ready, bool serving, const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  while (!wake.wait_for(lock, stop, kBetweenHealthChecks, [&] { return stop.stop_requested(); })) {
+    if (const bool now = ready(); now != serving) SetHealth(serving = now);
+  }
 }
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
 void GrpcServer::Shutdown(std::chrono::milliseconds drain) {
   if (server_ == nullptr) return;
+  health_ = {};
+  server_->GetHealthCheckService()->Shutdown();  // balancers look elsewhere while calls in flight are answered
   server_->Shutdown(std::chrono::system_clock::now() + drain);
   server_->Wait();
   server_.reset();

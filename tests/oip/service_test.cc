@@ -152,6 +152,88 @@ TEST_F(ServiceTest, TheModelSeesDeadlineAndCancellation) {
   EXPECT_TRUE(model_.saw_cancel_);
 }
 
+TEST_F(ServiceTest, ConfigGivesTypesAndBatch) {
+  inference::ModelConfigRequest request;
+  request.set_name("echo");
+  inference::ModelConfigResponse response;
+  ASSERT_TRUE(stub_->ModelConfig(&context_, request, &response).ok());
+  EXPECT_EQ(response.config().name(), "echo");
+  EXPECT_EQ(response.config().max_batch_size(), 0);
+  ASSERT_EQ(response.config().input_size(), 1);
+  EXPECT_EQ(response.config().input(0).data_type(), inference::TYPE_STRING);
+  EXPECT_EQ(response.config().input(0).dims(0), 1);
+  EXPECT_EQ(response.config().output(0).name(), "out");
+}
+
+TEST_F(ServiceTest, TheBatchDimensionIsNotAmongTheConfigsDims) {
+  class Batched final : public OipModel {
+   public:
+    const ModelInfo& info() const override { return info_; }
+    bool ready() const override { return true; }
+    void Infer(InferCall* call) override { call->Finish(OkStatus()); }
+    const ModelInfo info_{"b", "1", "test", {{"in", "FP32", {-1, 3, 4}}}, {{"out", "FP32", {-1, 5}}}, {}, 64};
+  } model;
+  inference::ModelConfigRequest request;
+  request.set_name("b");
+  inference::ModelConfigResponse response;
+  ASSERT_TRUE(OipDescription("test", &model).Answer(request, &response).ok());
+  EXPECT_EQ(response.config().max_batch_size(), 64);
+  EXPECT_EQ(ToString(Shape(response.config().input(0).dims().begin(), response.config().input(0).dims().end())),
+            ToString(Shape{3, 4}));
+  EXPECT_EQ(response.config().output(0).dims(0), 5);
+}
+
+TEST_F(ServiceTest, StatisticsCountWhatHappened) {
+  const auto infer = [&](bool good) {
+    grpc::ClientContext context;
+    inference::ModelInferRequest request = Request();
+    if (!good) request.mutable_inputs(0)->set_datatype("FP32");
+    inference::ModelInferResponse response;
+    return stub_->ModelInfer(&context, request, &response).ok();
+  };
+  const auto read = [&] {
+    grpc::ClientContext context;
+    inference::ModelStatisticsResponse response;
+    EXPECT_TRUE(stub_->ModelStatistics(&context, {}, &response).ok());
+    EXPECT_EQ(response.model_stats_size(), 1);
+    return response.model_stats(0);
+  };
+  EXPECT_EQ(read().inference_stats().success().count(), 0u);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(infer(true));
+  EXPECT_FALSE(infer(false));
+  model_.statistics().CountBatch(4, {std::chrono::milliseconds(1), std::chrono::milliseconds(2),
+                                     std::chrono::milliseconds(3), std::chrono::milliseconds(5)});
+  const inference::ModelStatistics stats = read();
+  EXPECT_EQ(stats.name(), "echo");
+  EXPECT_EQ(stats.inference_stats().success().count(), 3u);
+  EXPECT_GT(stats.inference_stats().success().ns(), 0u);
+  EXPECT_EQ(stats.inference_stats().fail().count(), 1u);
+  EXPECT_EQ(stats.inference_count(), 4u);
+  EXPECT_EQ(stats.execution_count(), 1u);
+  EXPECT_EQ(stats.inference_stats().queue().count(), 4u);
+  EXPECT_EQ(stats.inference_stats().queue().ns(), 4'000'000u);
+  EXPECT_EQ(stats.inference_stats().compute_infer().ns(), 3'000'000u);
+  ASSERT_EQ(stats.batch_stats_size(), 1);
+  EXPECT_EQ(stats.batch_stats(0).batch_size(), 4u);
+  EXPECT_EQ(stats.batch_stats(0).compute_output().ns(), 5'000'000u);
+}
+
+TEST_F(ServiceTest, TheIndexTellsWhatIsReady) {
+  inference::RepositoryIndexResponse index;
+  ASSERT_TRUE(stub_->RepositoryIndex(&context_, {}, &index).ok());
+  ASSERT_EQ(index.models_size(), 1);
+  EXPECT_EQ(index.models(0).state(), "READY");
+  model_.ready_ = false;
+  grpc::ClientContext second;
+  inference::RepositoryIndexRequest only_ready;
+  only_ready.set_ready(true);
+  ASSERT_TRUE(stub_->RepositoryIndex(&second, only_ready, &index).ok());
+  EXPECT_EQ(index.models_size(), 0);
+  grpc::ClientContext third;
+  inference::RepositoryModelLoadResponse loaded;
+  EXPECT_EQ(stub_->RepositoryModelLoad(&third, {}, &loaded).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
 TEST_F(ServiceTest, AMessageOverTheLimitIsRefused) {
   inference::ModelInferRequest request = Request();
   request.set_raw_input_contents(0, std::string(2 << 20, 'x'));
