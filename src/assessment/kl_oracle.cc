@@ -162,7 +162,8 @@ Status Scorer::AnswerOwn(const Image& photograph, Work& work) {
     if (answer.empty()) return Unavailable("photograph '", job_.plan->files[*it], "' changed while it was read");
   } else {
     if (!single_) {
-      INFENCLAVE_ASSIGN_OR_RETURN(single_, Oracle::Create(*job_.oracle, job_.oracle_preprocessing, 1));
+      INFENCLAVE_ASSIGN_OR_RETURN(single_,
+                                  Oracle::Create(*job_.oracle, job_.oracle_preprocessing, 1, pool_->weights()));
     }
     single_->SetPhotograph(0, photograph);
     INFENCLAVE_RETURN_IF_ERROR(single_->Evaluate(1));

@@ -58,10 +58,12 @@ bool EndsInSoftmax(const Graph& graph) {
   return false;
 }
 
-StatusOr<Oracle> Oracle::Create(const Graph& graph, const Preprocessing& preprocessing, int batch) {
+StatusOr<Oracle> Oracle::Create(const Graph& graph, const Preprocessing& preprocessing, int batch,
+                                std::shared_ptr<PackedWeights> weights) {
   INFENCLAVE_RETURN_IF_ERROR(CheckInterface(graph, preprocessing));
   EngineOptions options;
   options.batch = batch;
+  options.weights = std::move(weights);
   auto network = CompiledNetwork::Compile(graph, options);
   if (!network.ok()) return Annotate(network.status(), "oracle");
   INFENCLAVE_ASSIGN_OR_RETURN(const int64_t outputs, NumElements(network->output_shapes()[0]));

@@ -5,6 +5,7 @@
 #define INFENCLAVE_ASSESSMENT_ORACLE_H_
 
 #include <map>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -22,7 +23,9 @@ bool EndsInSoftmax(const Graph& graph);
 class Oracle {
  public:
   // `graph` has one input [1,3,H,W] of the preprocessing's size and one output of K >= 2 classes.
-  static StatusOr<Oracle> Create(const Graph& graph, const Preprocessing& preprocessing, int batch);
+  // Oracles made from one graph may share their weights.
+  static StatusOr<Oracle> Create(const Graph& graph, const Preprocessing& preprocessing, int batch,
+                                 std::shared_ptr<PackedWeights> weights = nullptr);
 
   int batch() const { return batch_; }
   int classes() const { return classes_; }

@@ -43,7 +43,7 @@ Status OraclePool::Drain() {
 }
 
 void OraclePool::Work(const Graph& graph, const Preprocessing& preprocessing) {
-  StatusOr<Oracle> oracle = Oracle::Create(graph, preprocessing, batch_);
+  StatusOr<Oracle> oracle = Oracle::Create(graph, preprocessing, batch_, weights_);
   std::unique_lock lock(mutex_);
   ++ready_;
   if (oracle.ok()) {

@@ -26,6 +26,8 @@ class OraclePool {
   int threads() const { return static_cast<int>(threads_.size()); }
   int classes() const { return classes_; }
   int batch() const { return batch_; }
+  // The threads' own: an oracle made of the same graph elsewhere can share them too.
+  const std::shared_ptr<PackedWeights>& weights() const { return weights_; }
 
   // Waits while the queue is full. After an error jobs are dropped, and the error is returned.
   Status Submit(Job job);
@@ -37,6 +39,7 @@ class OraclePool {
   void Work(const Graph& graph, const Preprocessing& preprocessing);
 
   const int batch_;
+  const std::shared_ptr<PackedWeights> weights_ = std::make_shared<PackedWeights>();
   int classes_ = 0;
   std::vector<std::thread> threads_;
   std::mutex mutex_;

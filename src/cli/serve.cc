@@ -52,14 +52,17 @@ StatusOr<std::unique_ptr<EnclaveLink>> OpenLink(const Options& options, int work
   return EnclaveLink::Spawn(spawn);
 }
 
-StatusOr<BackNetFactory> MakeBackNet(const Options& options, const Bundle& bundle) {
+StatusOr<BackNetFactory> MakeBackNet(const Options& options, const Bundle& bundle,
+                                     std::shared_ptr<PackedWeights> weights) {
   const Manifest& manifest = bundle.manifest;
   const BackNetShape shape{manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape};
-  if (options.backnet == "builtin") return BuiltinBackNet(bundle.backnet_onnx, shape);
+  if (options.backnet == "builtin") return BuiltinBackNet(bundle.backnet_onnx, shape, std::move(weights));
   const StatusOr<std::vector<OipEndpoint>> endpoints = ParseEndpoints(options.backnet);
   if (!endpoints.ok()) return UsageError("--backnet: " + MessageOf(endpoints.status()) + ", nor 'builtin'");
   return RemoteBackNet(*endpoints, shape);
 }
+
+size_t RoundedMegabytes(size_t bytes) { return (bytes + 500'000) / 1'000'000; }
 
 void Announce(const Options& options, const ConfidentialServer& server) {
   const Manifest& manifest = server.model().manifest();
@@ -96,7 +99,8 @@ Status Serve(const Options& options) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int workers = options.workers > 0 ? static_cast<int>(options.workers) : cores;
   const int max_batch = options.backnet == "builtin" ? 1 : kRemoteBatch;
-  INFENCLAVE_ASSIGN_OR_RETURN(BackNetFactory backnet, MakeBackNet(options, bundle));
+  const auto weights = std::make_shared<PackedWeights>();
+  INFENCLAVE_ASSIGN_OR_RETURN(BackNetFactory backnet, MakeBackNet(options, bundle, weights));
   INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveLink> link, OpenLink(options, workers, max_batch));
   std::cerr << "enclave: " << link->start_line() << "\n";
   ConfidentialServer::Options server_options;
@@ -108,6 +112,11 @@ Status Serve(const Options& options) {
   const TeeKind tee = server->model().tee();
   if (options.tee != "auto" && options.tee != NameOf(tee)) {
     return PermissionDenied("the enclave runs on ", NameOf(tee), ", and --tee asks for ", options.tee);
+  }
+  if (weights->bytes() > 0) {
+    std::cerr << "BackNet: " << RoundedMegabytes(weights->bytes())
+              << " MB of weights, shared by its workers, which saves " << RoundedMegabytes(weights->saved_bytes())
+              << " MB\n";
   }
   Announce(options, *server);
   ServeUntilStopped(stop, *server);

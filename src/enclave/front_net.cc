@@ -41,6 +41,7 @@ Status FrontNet::Compile(const Graph& graph, int lane) {
   EngineOptions options;
   options.threads = threads_;
   options.memory = SecretMemory();
+  options.weights = weights_;
   INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(graph, options));
   const Shape input = {1, 3, manifest_.preprocessing.height, manifest_.preprocessing.width};
   const Shape output = WithBatchOne(manifest_.ir_shape);

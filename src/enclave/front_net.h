@@ -1,12 +1,13 @@
 // The opened FrontNet: one compiled instance per lane, with its input and output in secret memory.
 //
 // Instances are compiled for batch 1 and run once per request, also for several requests in one Begin. A lane computes
-// on few threads, where a larger batch gains little, while each further batch size would hold the weights once more in
-// memory that is scarce (RLIMIT_MEMLOCK), would have to be compiled before code generation closes, and would waste its
-// empty places.
+// on few threads, where a larger batch gains little, while each further batch size would hold activations in memory
+// that is scarce (RLIMIT_MEMLOCK), would have to be compiled before code generation closes, and would waste its empty
+// places. The weights lie in secret memory once, whatever the number of lanes.
 #ifndef INFENCLAVE_ENCLAVE_FRONT_NET_H_
 #define INFENCLAVE_ENCLAVE_FRONT_NET_H_
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -38,6 +39,7 @@ class FrontNet {
   const Manifest& manifest_;
   const int threads_;
   size_t ir_bytes_ = 0;
+  const std::shared_ptr<PackedWeights> weights_ = std::make_shared<PackedWeights>();  // all lanes'
   std::vector<Lane> lanes_;
 };
 

@@ -1,7 +1,7 @@
 #include "engine/compiled_network.h"
 
 #include <array>
-#include <cstring>
+#include <map>
 #include <utility>
 
 #include "engine/compiler.h"
@@ -21,12 +21,10 @@ using engine::CpuEngine;
 using engine::Program;
 using engine::Region;
 
-size_t Aligned(size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
-
-// Where buffers of the arena and of the weights lie. Parts of others follow them.
+// Where buffers of the arena lie. Parts of others follow them.
 struct Offsets {
   std::vector<size_t> offset;
-  size_t arena_bytes = 0, weight_bytes = 0;
+  size_t arena_bytes = 0;
 };
 
 Offsets PlanBuffers(const Program& program) {
@@ -36,10 +34,7 @@ Offsets PlanBuffers(const Program& program) {
   std::vector<size_t> owners;
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     const Buffer& buffer = program.buffers[i];
-    if (buffer.region == Region::kWeights) {
-      out.offset[i] = out.weight_bytes;
-      out.weight_bytes += Aligned(buffer.bytes);
-    } else if (buffer.region == Region::kArena && buffer.parent < 0 && buffer.last >= 0) {
+    if (buffer.region == Region::kArena && buffer.parent < 0 && buffer.last >= 0) {
       planned.push_back({buffer.bytes, buffer.first, buffer.last});
       owners.push_back(i);
     }
@@ -125,41 +120,35 @@ struct CompiledNetwork::Impl {
   std::string path;
   double flops = 0;
   Program program;
-  Block weights, arena;
+  std::shared_ptr<PackedWeights> weights;
+  size_t weight_bytes = 0;
+  Block arena;
   dnnl::stream stream;
   std::vector<BoundStep> steps;
   std::vector<External> externals;
 
-  Status Build(const EngineOptions& options);
-  Status WriteWeights(const Offsets& offsets);
-  void Bind(const Offsets& offsets);
+  void Build(const EngineOptions& options);
+  // `located`: where each of the program's weights lies.
+  void Bind(const Offsets& offsets, const std::vector<std::byte*>& located);
   Status Execute(std::span<const TensorView> inputs, std::span<const MutableTensorView> outputs);
 };
 
-Status CompiledNetwork::Impl::Build(const EngineOptions& options) {
+void CompiledNetwork::Impl::Build(const EngineOptions& options) {
+  weights = options.weights != nullptr ? options.weights : std::make_shared<PackedWeights>();
+  PackedWeights::Located packed = weights->Pack(program.weights, options.memory);
+  weight_bytes = packed.bytes;
   Offsets offsets = PlanBuffers(program);
-  weights = Block(offsets.weight_bytes, options.memory);
   arena = Block(offsets.arena_bytes, options.memory);
   stream = dnnl::stream(CpuEngine());
-  INFENCLAVE_RETURN_IF_ERROR(WriteWeights(offsets));
-  Bind(offsets);
-  return OkStatus();
-}
-
-Status CompiledNetwork::Impl::WriteWeights(const Offsets& offsets) {
-  for (const engine::PendingWeight& weight : program.weights) {
-    dnnl::primitive_attr attributes;
-    if (weight.scale != 1) attributes.set_output_scales(0, {weight.scale});
-    // oneDNN's interface takes no const pointer; a reorder only reads its source.
-    memory from(weight.source_desc, CpuEngine(), const_cast<void*>(weight.source->data()));
-    memory to(weight.desc, CpuEngine(), weights.data() + offsets.offset[static_cast<size_t>(weight.buffer)]);
-    dnnl::reorder(from, to, attributes).execute(stream, from, to);
-  }
+  Bind(offsets, packed.data);
   program.weights.clear();
-  return OkStatus();
 }
 
-void CompiledNetwork::Impl::Bind(const Offsets& offsets) {
+void CompiledNetwork::Impl::Bind(const Offsets& offsets, const std::vector<std::byte*>& located) {
+  std::map<size_t, std::byte*> weight_of;  // by buffer
+  for (size_t i = 0; i < located.size(); ++i) {
+    weight_of[static_cast<size_t>(program.weights[i].buffer)] = located[i];
+  }
   for (size_t s = 0; s < program.steps.size(); ++s) {
     engine::Step& step = program.steps[s];
     BoundStep bound{std::move(step.primitive), std::move(step.kernel), {}, {}, {}};
@@ -175,7 +164,7 @@ void CompiledNetwork::Impl::Bind(const Offsets& offsets) {
       if (buffer.region == Region::kArena) {
         pointer = arena.data() + offsets.offset[id] + offset;
       } else if (buffer.region == Region::kWeights) {
-        pointer = weights.data() + offsets.offset[id] + offset;
+        pointer = weight_of.at(id) + offset;
       } else {
         externals.push_back({buffer.region, static_cast<size_t>(buffer.index), offset, s, a});
       }
@@ -253,7 +242,8 @@ StatusOr<CompiledNetwork> CompiledNetwork::Compile(const Graph& graph, const Eng
     }
     engine::Compiler compiler(*source, bf16 ? memory::data_type::bf16 : memory::data_type::f32);
     INFENCLAVE_ASSIGN_OR_RETURN(impl->program, compiler.Compile());
-    return impl->Build(options);
+    impl->Build(options);
+    return OkStatus();
   }));
   return CompiledNetwork(std::move(impl));
 }
@@ -286,7 +276,7 @@ const std::vector<Shape>& CompiledNetwork::output_shapes() const { return impl_-
 const std::string& CompiledNetwork::path() const { return impl_->path; }
 const std::vector<CompiledNetwork::Layer>& CompiledNetwork::layers() const { return impl_->program.layers; }
 size_t CompiledNetwork::arena_bytes() const { return impl_->arena.bytes(); }
-size_t CompiledNetwork::weight_bytes() const { return impl_->weights.bytes(); }
+size_t CompiledNetwork::weight_bytes() const { return impl_->weight_bytes; }
 double CompiledNetwork::flops() const { return impl_->flops; }
 
 }  // namespace infenclave

@@ -4,8 +4,9 @@
 // different networks may live on different threads. Subnormals are flushed to zero on every thread that computes. All
 // of oneDNN's API stays inside this module.
 //
-// Memory: weights, activations and scratch are two blocks, made by Compile; Run takes no memory for tensors (oneDNN's
-// bookkeeping of a primitive's arguments is some hundred bytes from the heap, and holds no data).
+// Memory: weights are one block (none where another network has packed them: packed_weights.h), activations and scratch
+// another, made by Compile; Run takes no memory for tensors (oneDNN's bookkeeping of a primitive's arguments is some
+// hundred bytes from the heap, and holds no data).
 #ifndef INFENCLAVE_ENGINE_COMPILED_NETWORK_H_
 #define INFENCLAVE_ENGINE_COMPILED_NETWORK_H_
 
@@ -16,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/packed_weights.h"
 #include "graph/graph.h"
 
 namespace infenclave {
@@ -41,6 +43,8 @@ struct EngineOptions {
   // Weights, arena and scratch come from here (secret memory in the enclave), and during Compile, for a batch above 1,
   // a copy of the graph's constants. Must outlive the network.
   std::pmr::memory_resource* memory = std::pmr::get_default_resource();
+  // Networks compiled from the same graph with the same store share their weights; none: the network has its own.
+  std::shared_ptr<PackedWeights> weights;
 };
 
 class CompiledNetwork {
@@ -67,7 +71,7 @@ class CompiledNetwork {
   const std::string& path() const;
   const std::vector<Layer>& layers() const;
   size_t arena_bytes() const;   // activations and scratch
-  size_t weight_bytes() const;  // packed
+  size_t weight_bytes() const;  // packed, shared or not
   double flops() const;         // per Run
 
  private:

@@ -218,7 +218,7 @@ StatusOr<Place> Compiler::Weight(ValueId id, const memory::desc& desc, const mem
     }
   }
   int buffer = AddBuffer({.region = Region::kWeights, .bytes = desc.get_size()});
-  program_.weights.push_back({buffer, desc, &tensor, source_desc, scale});
+  program_.weights.push_back({buffer, id, desc, &tensor, source_desc, scale});
   return Place{buffer, 0, desc};
 }
 

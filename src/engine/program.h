@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/compiled_network.h"
+#include "graph/graph.h"
 
 namespace infenclave::engine {
 
@@ -53,6 +54,7 @@ struct Step {
 // A weight waits until all are known, then is written once, in its final layout.
 struct PendingWeight {
   int buffer = -1;
+  ValueId id = kNoValue;  // which constant of the graph
   memory::desc desc;
   const Tensor* source = nullptr;  // f32, row-major
   memory::desc source_desc;        // how to read it (grouped, transposed, …)

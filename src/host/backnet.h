@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/status.h"
+#include "engine/packed_weights.h"
 #include "graph/graph.h"
 #include "oip/client.h"
 #include "tensor/tensor.h"
@@ -44,8 +45,10 @@ class BackNet {
 };
 using BackNetFactory = std::function<StatusOr<std::unique_ptr<BackNet>>()>;
 
-// The engine in this process, one thread per instance. INVALID_ARGUMENT if the network does not have that shape.
-StatusOr<BackNetFactory> BuiltinBackNet(ByteSpan backnet_onnx, const BackNetShape& shape);
+// The engine in this process, one thread per instance; they share their weights in `weights`. INVALID_ARGUMENT if the
+// network does not have that shape.
+StatusOr<BackNetFactory> BuiltinBackNet(ByteSpan backnet_onnx, const BackNetShape& shape,
+                                        std::shared_ptr<PackedWeights> weights = std::make_shared<PackedWeights>());
 
 // OIP servers, taken in turn: a request goes to one of them, and to the next if that one cannot be reached. The first
 // that answers tells the names of its input and output; UNAVAILABLE if none does.

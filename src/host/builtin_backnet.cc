@@ -59,7 +59,8 @@ Status CheckTensor(const Graph& graph, const std::vector<ValueId>& ids, const Sh
 
 }  // namespace
 
-StatusOr<BackNetFactory> BuiltinBackNet(ByteSpan backnet_onnx, const BackNetShape& shape) {
+StatusOr<BackNetFactory> BuiltinBackNet(ByteSpan backnet_onnx, const BackNetShape& shape,
+                                        std::shared_ptr<PackedWeights> weights) {
   INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel imported, ImportOnnx(backnet_onnx, ""));
   if (!imported.opaque.empty()) {
     return InvalidArgument("the BackNet has operators that the built-in engine does not know (", imported.opaque[0],
@@ -69,8 +70,8 @@ StatusOr<BackNetFactory> BuiltinBackNet(ByteSpan backnet_onnx, const BackNetShap
   INFENCLAVE_RETURN_IF_ERROR(CheckTensor(imported.graph, imported.graph.outputs, shape.output, "output"));
   // Shared by all workers, which read it only while they compile.
   auto graph = std::make_shared<const Graph>(std::move(imported.graph));
-  return BackNetFactory([graph, shape]() -> StatusOr<std::unique_ptr<BackNet>> {
-    INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(*graph, EngineOptions{}));
+  return BackNetFactory([graph, shape, weights]() -> StatusOr<std::unique_ptr<BackNet>> {
+    INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(*graph, {.weights = weights}));
     return std::make_unique<Builtin>(std::move(network), shape);
   });
 }

@@ -98,14 +98,66 @@ TEST(CompiledNetwork, TheGraphMayGoAway) {
   EXPECT_EQ(RunNetwork(moved, {x})[0], expected);
 }
 
+TEST(PackedWeights, LieInMemoryOnceForEveryLane) {
+  const Graph graph = SmallNetwork();
+  const std::vector<float> x = Random(3 * 32 * 32, 9), expected = CompileAndRun(graph, {x})[0];
+  CountingMemory memory;
+  {
+    auto weights = std::make_shared<PackedWeights>();
+    EngineOptions options{.memory = &memory, .weights = weights};
+    auto first = std::make_unique<CompiledNetwork>(CompiledNetwork::Compile(graph, options).value());
+    const size_t packed = first->weight_bytes();
+    EXPECT_EQ(weights->bytes(), packed);
+    EXPECT_EQ(weights->saved_bytes(), 0u);
+    CompiledNetwork second = CompiledNetwork::Compile(graph, options).value();
+    EXPECT_EQ(second.weight_bytes(), packed);
+    EXPECT_EQ(weights->bytes(), packed);
+    EXPECT_EQ(weights->saved_bytes(), packed);
+    EXPECT_EQ(memory.live, packed + 2 * second.arena_bytes());
+    // Whoever packed them may go.
+    weights.reset(), options.weights.reset(), first.reset();
+    EXPECT_EQ(memory.live, packed + second.arena_bytes());
+    EXPECT_EQ(RunNetwork(second, {x})[0], expected);
+  }
+  EXPECT_EQ(memory.live, 0u);
+}
+
+TEST(PackedWeights, BatchesAndPrecisionsShareOnlyWhatIsAlike) {
+  const Graph graph = SmallNetwork();
+  const std::vector<float> x = Random(3 * 32 * 32, 9), xx = Random(2 * 3 * 32 * 32, 10);
+  auto weights = std::make_shared<PackedWeights>();
+  for (Precision precision : {Precision::kF32, Precision::kBf16, Precision::kF32}) {
+    for (const std::vector<float>& in : {x, xx}) {
+      EngineOptions options{.precision = precision, .batch = static_cast<int>(in.size() / x.size())};
+      const std::vector<float> alone = CompileAndRun(graph, {in}, options)[0];
+      options.weights = weights;
+      EXPECT_EQ(CompileAndRun(graph, {in}, options)[0], alone) << NameOf(precision) << " " << options.batch;
+    }
+  }
+  EXPECT_GT(weights->saved_bytes(), weights->bytes()) << "six networks, of which three or more are alike";
+}
+
+TEST(PackedWeights, AreCompleteOrAbsentWhenMemoryRunsOut) {
+  const Graph graph = SmallNetwork();
+  const std::vector<float> x = Random(3 * 32 * 32, 9), expected = CompileAndRun(graph, {x})[0];
+  CountingMemory memory;
+  memory.limit = 4096;
+  EngineOptions options{.memory = &memory, .weights = std::make_shared<PackedWeights>()};
+  EXPECT_EQ(CompiledNetwork::Compile(graph, options).status().code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(options.weights->bytes(), 0u);
+  memory.limit = SIZE_MAX;
+  EXPECT_EQ(CompileAndRun(graph, {x}, options)[0], expected);
+}
+
 TEST(CompiledNetwork, NetworksOfOneThreadEachRunSideBySide) {
   const Graph graph = SmallNetwork();
   std::vector<float> x = Random(3 * 32 * 32, 10), expected = CompileAndRun(graph, {x})[0];
+  const auto weights = std::make_shared<PackedWeights>();
   std::vector<std::thread> threads;
   std::vector<std::vector<float>> results(4);
   for (auto& result : results) {
     threads.emplace_back([&] {
-      StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(graph, {});
+      StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(graph, {.weights = weights});
       for (int i = 0; i < 50 && network.ok(); ++i) result = RunNetwork(*network, {x})[0];
     });
   }

@@ -62,6 +62,16 @@ TEST(BuiltinBackNet, ComputesABatch) {
   EXPECT_THAT(ScoresOf(**backnet, BytesOf(kIr)), kScores);
 }
 
+TEST(BuiltinBackNet, WorkersShareTheirWeights) {
+  const auto weights = std::make_shared<PackedWeights>();
+  auto factory = BuiltinBackNet(SmallOnnx(), kShape, weights).value();
+  auto first = factory().value(), second = factory().value();
+  EXPECT_GE(weights->bytes(), (6 + 3) * sizeof(float));
+  EXPECT_EQ(weights->saved_bytes(), weights->bytes());
+  first.reset();
+  EXPECT_THAT(ScoresOf(*second, BytesOf(kIr)), kScores);
+}
+
 TEST(BuiltinBackNet, ReadsUnalignedInput) {
   Bytes shifted(1 + kIr.size() * sizeof(float));
   std::memcpy(shifted.data() + 1, kIr.data(), shifted.size() - 1);
