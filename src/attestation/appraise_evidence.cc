@@ -20,6 +20,7 @@ bool AddMeasurement(std::string_view what, const std::array<uint8_t, N>& found,
                       std::ranges::find(accepted, found) != accepted.end());
 }
 
+// What no policy can allow: it is refused without a policy, too.
 void AppraiseDebug(const Claims& claims, Findings& findings) {
   findings.Add("debugging", claims.debug ? "allowed: the host can read its memory" : "off", "off", !claims.debug);
 }
@@ -61,6 +62,24 @@ void AppraiseSgx(const Claims& claims, const VerifiedIntel& v, const Policy::Sgx
   AppraiseIntelTcb(v, policy.tcb, findings);
 }
 
+void AppraiseTdAttributes(const TdReport& r, const std::vector<Policy::Digest48>& service_tds, Findings& findings) {
+  findings.Add("SEPT_VE_DISABLE", r.sept_ve_disable() ? "set" : "not set", "set", r.sept_ve_disable());
+  const bool plain = !r.reserved_attributes() && !r.protection_keys() && !r.key_locker();
+  findings.Add("TD attributes",
+               plain                 ? "known ones"
+               : r.protection_keys() ? "supervisor protection keys (PKS) are on"
+               : r.key_locker()      ? "key locker (KL) is on"
+                                     : "unknown bits are set",
+               "known ones, without PKS and KL", plain);
+  const bool service_td = std::ranges::any_of(r.mrservicetd, [](uint8_t b) { return b != 0; });
+  if (service_td || r.migratable() || r.service_td_extension()) {
+    AddMeasurement("migratable, by service TD", r.mrservicetd, service_tds,
+                   "the policy lists no service_tds, so the TD must not be migratable", findings);
+  } else {
+    findings.Add("migration", "off", "off", true);
+  }
+}
+
 void AppraiseTdx(const Claims& claims, const VerifiedIntel& v, const Policy::Tdx& policy, Findings& findings) {
   const TdReport& r = std::get<TdReport>(v.quote.body);
   AddMeasurement("MRTD", r.mrtd, policy.mrtd, "the policy lists none under [tdx]", findings);
@@ -73,14 +92,7 @@ void AppraiseTdx(const Claims& claims, const VerifiedIntel& v, const Policy::Tdx
     }
   }
   AppraiseDebug(claims, findings);
-  findings.Add("SEPT_VE_DISABLE", r.sept_ve_disable() ? "set" : "not set", "set", r.sept_ve_disable());
-  const bool service_td = std::ranges::any_of(r.mrservicetd, [](uint8_t b) { return b != 0; });
-  if (service_td || r.migratable()) {
-    AddMeasurement("migratable, by service TD", r.mrservicetd, policy.service_tds,
-                   "the policy lists no service_tds, so the TD must not be migratable", findings);
-  } else {
-    findings.Add("migration", "off", "off", true);
-  }
+  AppraiseTdAttributes(r, policy.service_tds, findings);
   AppraiseIntelTcb(v, policy.tcb, findings);
 }
 
@@ -134,6 +146,17 @@ void AppraiseEvidence(const Claims& claims, const Policy& policy, Findings& find
   } else {
     AppraiseSgx(claims, std::get<VerifiedIntel>(claims.evidence), policy.sgx, findings);
   }
+}
+
+Appraisal AppraiseWithoutPolicy(const Claims& claims) {
+  Appraisal out;
+  Findings findings(out);
+  if (claims.tee == TeeKind::kSimulated) return out;
+  AppraiseDebug(claims, findings);
+  if (const auto* intel = std::get_if<VerifiedIntel>(&claims.evidence); intel && claims.tee == TeeKind::kTdx) {
+    AppraiseTdAttributes(std::get<TdReport>(intel->quote.body), {}, findings);
+  }
+  return out;
 }
 
 Appraisal AppraiseClaims(const Claims& claims, const Policy& policy) {

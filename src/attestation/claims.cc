@@ -1,5 +1,7 @@
 #include "attestation/claims.h"
 
+#include "attestation/abi/snp_certificates.h"
+
 namespace infenclave {
 namespace {
 
@@ -61,12 +63,26 @@ StatusOr<Claims> VerifyIntelClaims(TeeKind tee, ByteSpan evidence, ByteSpan coll
   return out;
 }
 
+// From the collateral, and what that lacks from the certificates behind the report.
+StatusOr<SnpEndorsement> EndorsementOf(ByteSpan evidence, ByteSpan collateral) {
+  SnpEndorsement out;
+  const size_t crl = std::min(AsText(collateral).find("-----BEGIN X509 CRL-----"), collateral.size());
+  out.vek = ToBytes(collateral.first(crl));
+  out.crl = ToBytes(collateral.subspan(crl));
+  if (evidence.size() <= kSnpReportBytes) return out;
+  INFENCLAVE_ASSIGN_OR_RETURN(const SnpCertificates table, DecodeSnpCertificates(evidence.subspan(kSnpReportBytes)));
+  if (out.vek.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const SnpReport report, DecodeSnpReport(evidence.first(kSnpReportBytes)));
+    out.vek = ToBytes(report.signing_key() == SnpReport::kVlek ? table.vlek : table.vcek);
+  }
+  if (out.crl.empty()) out.crl = ToBytes(table.crl);
+  return out;
+}
+
 StatusOr<Claims> VerifySnpClaims(ByteSpan evidence, ByteSpan collateral, int64_t at) {
-  SnpEndorsement endorsement;
-  const size_t crl = AsText(collateral).find("-----BEGIN X509 CRL-----");
-  endorsement.vek = ToBytes(collateral.first(std::min(crl, collateral.size())));
-  if (crl != std::string_view::npos) endorsement.crl = ToBytes(collateral.subspan(crl));
-  INFENCLAVE_ASSIGN_OR_RETURN(VerifiedSnp verified, VerifySnp(evidence, endorsement, at));
+  INFENCLAVE_ASSIGN_OR_RETURN(const SnpEndorsement endorsement, EndorsementOf(evidence, collateral));
+  INFENCLAVE_ASSIGN_OR_RETURN(VerifiedSnp verified,
+                              VerifySnp(evidence.first(std::min(kSnpReportBytes, evidence.size())), endorsement, at));
   const SnpReport& r = verified.report;
   Claims out;
   out.version = r.version;
@@ -86,7 +102,7 @@ StatusOr<TeeKind> RecognizeEvidence(ByteSpan evidence) {
   if (AsText(evidence).starts_with(kSimulatedMagic)) return TeeKind::kSimulated;
   if (evidence.size() >= 8) {
     const bool two_byte_version = evidence[1] == 0;
-    if (evidence.size() == kSnpReportBytes && two_byte_version && evidence[2] == 0 && evidence[3] == 0) {
+    if (evidence.size() >= kSnpReportBytes && two_byte_version && evidence[2] == 0 && evidence[3] == 0) {
       return TeeKind::kSevSnp;
     }
     // A quote goes on with the type of its attestation key, which is never 0, and with the TEE.
@@ -94,7 +110,8 @@ StatusOr<TeeKind> RecognizeEvidence(ByteSpan evidence) {
       return evidence[4] == 0x81 ? TeeKind::kTdx : TeeKind::kSgx;
     }
   }
-  return InvalidArgument("neither an SGX or TDX quote nor an SEV-SNP report (of ", kSnpReportBytes, " bytes)");
+  return InvalidArgument("neither an SGX or TDX quote nor an SEV-SNP report (of ", kSnpReportBytes,
+                         " bytes, and perhaps its certificate table)");
 }
 
 StatusOr<Claims> VerifyEvidence(TeeKind tee, ByteSpan evidence, ByteSpan collateral, int64_t at) {

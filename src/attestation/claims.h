@@ -28,7 +28,8 @@ struct Claims {
 StatusOr<TeeKind> RecognizeEvidence(ByteSpan evidence);
 
 // Verifies it. `collateral` may be empty: for SGX and TDX the JSON of verify/intel_collateral.h, without which the TCB
-// is not judged; for SEV-SNP the VEK's certificate (DER or PEM; required), and after it AMD's revocation list (PEM).
+// is not judged; for SEV-SNP the VEK's certificate (DER or PEM), and after it AMD's revocation list (PEM). SEV-SNP's
+// evidence is a report, and behind it perhaps the host's certificate table, which stands in for what collateral lacks.
 StatusOr<Claims> VerifyEvidence(TeeKind tee, ByteSpan evidence, ByteSpan collateral, int64_t at);
 
 }  // namespace infenclave

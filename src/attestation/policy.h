@@ -33,7 +33,8 @@
 //   [simulated]
 //   measurements = ["<64 hex digits>"]
 //
-// Debug enclaves and guests are never accepted, and neither is a TD without SEPT_VE_DISABLE.
+// Debug enclaves and guests are never accepted, and neither is a TD without SEPT_VE_DISABLE or with PKS, key locker or
+// unknown attributes.
 #ifndef INFENCLAVE_ATTESTATION_POLICY_H_
 #define INFENCLAVE_ATTESTATION_POLICY_H_
 
@@ -117,8 +118,10 @@ struct Appraisal {
 Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce, const Policy& policy,
                    std::optional<int64_t> at = std::nullopt);
 
-// The evidence alone against the policy, for `infenclave verify`: findings and verdict.
+// The evidence alone, for `infenclave verify`: against the policy, or against what every policy refuses (debugging, a TD
+// whose attributes weaken it).
 Appraisal AppraiseClaims(const Claims& claims, const Policy& policy);
+Appraisal AppraiseWithoutPolicy(const Claims& claims);
 
 }  // namespace infenclave
 

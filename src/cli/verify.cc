@@ -30,7 +30,7 @@ struct Outcome {
   Status status;  // OK, or why this file is refused
   std::optional<TeeKind> tee;
   std::optional<Claims> claims;
-  std::vector<Finding> findings;  // with a policy
+  std::vector<Finding> findings;
 };
 
 StatusOr<Inputs> Load(const Options& options) {
@@ -64,12 +64,12 @@ Bytes CollateralFor(TeeKind tee, const Inputs& in) {
 Status Judge(ByteSpan evidence, const Inputs& in, Outcome& out) {
   INFENCLAVE_ASSIGN_OR_RETURN(const TeeKind tee, RecognizeEvidence(evidence));
   out.tee = tee;
-  if (tee == TeeKind::kSevSnp && in.vek.empty()) {
+  if (tee == TeeKind::kSevSnp && in.vek.empty() && evidence.size() <= kSnpReportBytes) {
     return InvalidArgument("an SEV-SNP report needs the certificate of the key that signed it: give --vek FILE");
   }
   INFENCLAVE_ASSIGN_OR_RETURN(out.claims, VerifyEvidence(tee, evidence, CollateralFor(tee, in), in.at));
-  if (!in.policy.has_value()) return OkStatus();
-  Appraisal appraisal = AppraiseClaims(*out.claims, *in.policy);
+  Appraisal appraisal =
+      in.policy.has_value() ? AppraiseClaims(*out.claims, *in.policy) : AppraiseWithoutPolicy(*out.claims);
   out.findings = std::move(appraisal.findings);
   return appraisal.verdict;
 }

@@ -28,7 +28,7 @@ class ConfigfsTsmEvidenceMaker : public EvidenceMaker {
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
       INFENCLAVE_ASSIGN_OR_RETURN(uint64_t before, Generation());
       INFENCLAVE_RETURN_IF_ERROR(WriteAttribute(entry_.get(), "inblob", report_data));
-      StatusOr<Bytes> report = ReadAttribute(entry_.get(), "outblob", kMaxReportBytes);
+      StatusOr<Bytes> report = Report();
       INFENCLAVE_ASSIGN_OR_RETURN(uint64_t after, Generation());
       if (after != before + 1) continue;
       return report;
@@ -38,6 +38,14 @@ class ConfigfsTsmEvidenceMaker : public EvidenceMaker {
   }
 
  private:
+  // SEV-SNP's with the host's certificates behind it, where it gives any.
+  StatusOr<Bytes> Report() {
+    INFENCLAVE_ASSIGN_OR_RETURN(Bytes report, ReadAttribute(entry_.get(), "outblob", kMaxReportBytes));
+    if (kind_ != TeeKind::kSevSnp) return report;
+    const StatusOr<Bytes> certificates = ReadAttribute(entry_.get(), "auxblob", kMaxReportBytes);
+    if (certificates.ok()) report.insert(report.end(), certificates->begin(), certificates->end());
+    return report;
+  }
   StatusOr<uint64_t> Generation() {
     INFENCLAVE_ASSIGN_OR_RETURN(std::string text, ReadTextAttribute(entry_.get(), "generation"));
     uint64_t v = 0;

@@ -3,6 +3,9 @@
 //
 // The kernel counts writes in `generation`. A count that is not what our own write makes it means that somebody else
 // wrote to the entry in between, and that the report may be for their data: it is thrown away and asked for again.
+//
+// Behind an SEV-SNP report comes the host's certificate table (`auxblob`), where there is one: nobody trusts it, but it
+// saves asking AMD for the key's certificate.
 #ifndef INFENCLAVE_TEE_CONFIGFS_TSM_H_
 #define INFENCLAVE_TEE_CONFIGFS_TSM_H_
 

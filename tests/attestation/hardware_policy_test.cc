@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "attestation/abi/snp_certificates.h"
 #include "attestation/claims.h"
 #include "attestation/policy.h"
 #include "base/file.h"
@@ -109,6 +110,15 @@ TEST_F(HardwarePolicy, Tdx) {
   EXPECT_EQ(changed([](TdReport& td) { td.td_attributes &= ~(1ull << 28); }), "SEPT_VE_DISABLE: not set; wanted: set");
   EXPECT_THAT(changed([](TdReport& td) { td.td_attributes |= 1ull << 29; }),
               HasSubstr("so the TD must not be migratable"));
+  EXPECT_THAT(changed([](TdReport& td) { td.td_attributes |= 1ull << 17; }),
+              HasSubstr("so the TD must not be migratable"));
+  EXPECT_EQ(changed([](TdReport& td) { td.td_attributes |= 1ull << 30; }),
+            "TD attributes: supervisor protection keys (PKS) are on; wanted: known ones, without PKS and KL");
+  EXPECT_THAT(changed([](TdReport& td) { td.td_attributes |= 1ull << 31; }), HasSubstr("key locker (KL) is on"));
+  for (int bit : {8, 15, 23, 26, 32, 61}) {
+    EXPECT_THAT(changed([bit](TdReport& td) { td.td_attributes |= 1ull << bit; }), HasSubstr("unknown bits are set"));
+  }
+  EXPECT_EQ(changed([](TdReport& td) { td.td_attributes |= 1ull << 27 | 1ull << 62 | 1ull << 63; }), "");
   EXPECT_THAT(changed([](TdReport& td) { td.mrservicetd[3] = 1; }), HasSubstr("migratable, by service TD: 00000001"));
   EXPECT_THAT(changed([](TdReport& td) { td.rtmr[1][0] ^= 1; }), HasSubstr("RTMR1: "));
   EXPECT_THAT(changed([](TdReport& td) { td.mrtd[0] ^= 1; }), HasSubstr("MRTD: "));
@@ -167,6 +177,40 @@ TEST_F(HardwarePolicy, EvidenceIsRecognized) {
             "quote: of SGX, presented as tdx");
   EXPECT_FALSE(VerifyEvidence(TeeKind::kSevSnp, Read("sgx-v3.quote.bin"), Read("snp-vlek.vek.der"), at).ok());
   EXPECT_FALSE(VerifyEvidence(TeeKind::kSgx, Read("snp-vlek.report.bin"), {}, at).ok());
+}
+
+// What needs no policy to be refused: so plain `infenclave verify` never accepts a guest that its host can look into.
+TEST_F(HardwarePolicy, WithoutAPolicy) {
+  auto judge = [](const Claims& claims) { return MessageOf(AppraiseWithoutPolicy(claims).verdict); };
+  EXPECT_THAT(judge(milan_), HasSubstr("debugging: allowed")) << "as hardware made it";
+  for (const Claims* claims : {&sgx_, &tdx_, &vlek_}) {
+    EXPECT_EQ(judge(*claims), "");
+    Claims debug = *claims;
+    debug.debug = true;
+    EXPECT_EQ(judge(debug), "debugging: allowed: the host can read its memory; wanted: off");
+  }
+  // A guest of 2022 that hardware made: with PKS, and without SEPT_VE_DISABLE.
+  const Claims b = *VerifyEvidence(TeeKind::kTdx, Read("tdx-v4-b.quote.bin"), {}, *ParseTime("2026-05-28T00:00:00Z"));
+  EXPECT_EQ(judge(b), "SEPT_VE_DISABLE: not set; wanted: set");
+}
+
+// The report of hardware with the certificate table of a host behind it, as configfs-tsm and extended requests give it.
+TEST_F(HardwarePolicy, TheVekOfACertificateTable) {
+  const int64_t at = *ParseTime("2025-02-19T00:00:00Z");
+  const Bytes vcek = Read("snp-vcek-milan.vek.der"), vlek = Read("snp-vlek.vek.der");
+  for (const char* name : {"snp-vcek-milan", "snp-vlek"}) {
+    Bytes evidence = Read(Concat(name, ".report.bin"));
+    const Bytes table = EncodeSnpCertificates({.vcek = vcek, .vlek = vlek, .crl = {}});
+    evidence.insert(evidence.end(), table.begin(), table.end());
+    EXPECT_EQ(*RecognizeEvidence(evidence), TeeKind::kSevSnp);
+    const auto claims = VerifyEvidence(TeeKind::kSevSnp, evidence, {}, at);
+    ASSERT_TRUE(claims.ok()) << claims.status();
+    EXPECT_EQ(claims->report_data, (std::string(name) == "snp-vlek" ? vlek_ : milan_).report_data);
+    // Collateral counts before the host's table, and the wrong one is not made up for by it.
+    EXPECT_FALSE(VerifyEvidence(TeeKind::kSevSnp, evidence, std::string(name) == "snp-vlek" ? vcek : vlek, at).ok());
+    evidence.pop_back();
+    EXPECT_THAT(MessageOf(VerifyEvidence(TeeKind::kSevSnp, evidence, {}, at).status()), HasSubstr("reaches outside"));
+  }
 }
 
 // The whole appraisal, with evidence that hardware made for somebody else: all of it is right but what it attests.

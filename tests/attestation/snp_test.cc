@@ -10,6 +10,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "attestation/abi/snp_certificates.h"
 #include "base/file.h"
 #include "tests/attestation/test_pki.h"
 
@@ -289,6 +290,44 @@ TEST_F(SyntheticSnp, RevocationLists) {
   EXPECT_EQ(Refusal(), "AMD's revocation list: not signed by 'ARK-Milan'");
   endorsement_.crl = ToBytes(AsBytes("no list"));
   EXPECT_THAT(Refusal(), HasSubstr("revocation list: not one X.509 revocation list"));
+}
+
+TEST(SnpCertificates, TheTablesFormat) {
+  // A table as go-sev-guest's `abi.CertTable` writes it: GUIDs in the order of their text, little-endian numbers.
+  const Bytes table = *HexDecode(
+      "63da758de6644564adc5f4b93be8accd"
+      "48000000"
+      "03000000"
+      "4ab7b379bbac4fe4a02f05aef327c782"
+      "4b000000"
+      "01000000"
+      "00000000000000000000000000000000"
+      "00000000"
+      "00000000"
+      "010203"
+      "ff");
+  const auto got = DecodeSnpCertificates(table);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(ToBytes(got->vcek), (Bytes{1, 2, 3}));
+  EXPECT_TRUE(got->vlek.empty());
+  EXPECT_TRUE(got->crl.empty());
+  EXPECT_TRUE(DecodeSnpCertificates({})->vcek.empty());
+  EXPECT_TRUE(DecodeSnpCertificates(Bytes(4096))->vcek.empty());
+  for (size_t n = 1; n < table.size(); ++n) EXPECT_FALSE(DecodeSnpCertificates(ByteSpan(table).first(n)).ok()) << n;
+  Bytes bad = table;
+  bad[23] = 1;  // a length of 2^24
+  EXPECT_FALSE(DecodeSnpCertificates(bad).ok());
+  bad = table;
+  std::copy_n(bad.begin(), 16, bad.begin() + 24);
+  EXPECT_EQ(MessageOf(DecodeSnpCertificates(bad).status()), "SEV-SNP certificate table: a kind is there twice");
+  bad.assign(24 * 66, 1);
+  for (size_t i = 16; i < bad.size(); i += 24) std::fill_n(bad.begin() + static_cast<ptrdiff_t>(i), 8, 0);
+  EXPECT_THAT(MessageOf(DecodeSnpCertificates(bad).status()), HasSubstr("more than 64 entries"));
+  const SnpCertificates all{.vcek = ByteSpan(table).first(7), .vlek = ByteSpan(table).first(2), .crl = table};
+  const Bytes encoded = EncodeSnpCertificates(all);
+  const auto again = DecodeSnpCertificates(encoded);
+  EXPECT_EQ(ToBytes(again->crl), table);
+  EXPECT_EQ(again->vlek.size(), 2u);
 }
 
 TEST(SnpReport, LimitsOfTheFormat) {

@@ -1,9 +1,11 @@
 // Our verification of Intel quotes for a peer of another make: by line on standard input, "AT QUOTE COLLATERAL"
-// (seconds, and two times hexadecimal), answered by "STATUS ADVISORY…" or "refused REASON".
+// (seconds, and two times hexadecimal), judged as `infenclave verify` does without a policy, answered by "STATUS
+// ADVISORY…" or "refused REASON".
 #include <iostream>
 #include <sstream>
 
 #include "attestation/claims.h"
+#include "attestation/policy.h"
 
 int main() {
   using namespace infenclave;  // NOLINT(google-build-using-namespace): a program of one function
@@ -14,8 +16,11 @@ int main() {
     in >> at >> quote >> collateral;
     const Bytes evidence = *HexDecode(quote);
     const auto tee = RecognizeEvidence(evidence);
-    const auto claims =
+    auto claims =
         tee.ok() ? VerifyEvidence(*tee, evidence, *HexDecode(collateral), at) : StatusOr<Claims>(tee.status());
+    if (claims.ok()) {
+      if (const Status always = AppraiseWithoutPolicy(*claims).verdict; !always.ok()) claims = always;
+    }
     if (claims.ok()) {
       std::cout << claims->tcb_status;
       for (const std::string& id : claims->advisories) std::cout << " " << id;

@@ -26,13 +26,18 @@ std::string Vector(const std::string& name) {
 // configfs-tsm as tests/tee/tsm_fuse.cc plays it, mounted while this lives.
 class FakeTsm {
  public:
-  FakeTsm(const std::string& provider, const std::string& report, int interlopers) {
+  FakeTsm(const std::string& provider, const std::string& report, int interlopers, const std::string& auxblob = "") {
     path_ = testing::TempDir() + "/infenclave_tsm_XXXXXX";
     if (::mkdtemp(path_.data()) == nullptr) return;
     std::string program = std::string(INFENCLAVE_BINARY_DIR) + "/tsm_fuse", count = std::to_string(interlopers);
-    std::string arguments[] = {program, path_, provider, report, count};
-    char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(),
-                    arguments[3].data(), arguments[4].data(), nullptr};
+    std::string arguments[] = {program, path_, provider, report, count, auxblob};
+    char* argv[] = {arguments[0].data(),
+                    arguments[1].data(),
+                    arguments[2].data(),
+                    arguments[3].data(),
+                    arguments[4].data(),
+                    auxblob.empty() ? nullptr : arguments[5].data(),
+                    nullptr};
     if (::posix_spawn(&child_, program.c_str(), nullptr, nullptr, argv, environ) != 0) child_ = -1;
     for (int i = 0; i < 200 && !Mounted(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -86,6 +91,16 @@ TEST_F(ConfigfsTsm, WritesTheReportDataAndReturnsTheReportOfEitherTee) {
     maker->reset();
     EXPECT_TRUE(fs::is_empty(tsm.path())) << "the entry is left behind";
   }
+}
+
+TEST_F(ConfigfsTsm, TheHostsCertificatesComeBehindAnSnpReport) {
+  FakeTsm tsm("sev_guest", Vector("snp-vlek.report.bin"), 0, Vector("snp-vlek.vek.der"));
+  StatusOr<std::unique_ptr<EvidenceMaker>> maker = MakeConfigfsTsmEvidenceMaker(tsm.path());
+  ASSERT_TRUE(maker.ok()) << maker.status();
+  Bytes expected = *ReadFile(Vector("snp-vlek.report.bin"), 1 << 20);
+  const Bytes certificates = *ReadFile(Vector("snp-vlek.vek.der"), 1 << 20);  // the maker does not look into them
+  expected.insert(expected.end(), certificates.begin(), certificates.end());
+  EXPECT_EQ(*(*maker)->Make(RandomArray<64>()), expected);
 }
 
 TEST_F(ConfigfsTsm, AForeignWriteInBetweenIsNoticedAndTheReportAskedForAgain) {

@@ -1,6 +1,6 @@
 // A file system that behaves as Linux's configfs-tsm and replays a report made by hardware: mkdir makes an entry with
 // its attributes; inblob takes its value when it is closed and counts a generation; outblob fails until there is one.
-//   tsm_fuse MOUNTPOINT PROVIDER REPORT INTERLOPERS
+//   tsm_fuse MOUNTPOINT PROVIDER REPORT INTERLOPERS [AUXBLOB]
 // INTERLOPERS is how often, at first, a foreign write comes between our write and our read.
 #define FUSE_USE_VERSION 31
 #include <fuse.h>
@@ -21,7 +21,7 @@ struct Entry {
   uint64_t generation = 0;
 };
 std::map<std::string, Entry> entries;
-std::string provider, report;
+std::string provider, report, auxblob;
 int interlopers = 0;
 
 // "/name/attribute" to its parts; the attribute is empty for the entry itself. False if there is no such entry.
@@ -43,6 +43,9 @@ int ContentOf(const Entry& entry, const std::string& attribute, std::string* out
   } else if (attribute == "outblob") {
     if (entry.inblob.empty()) return -EINVAL;
     *out = report;
+  } else if (attribute == "auxblob" && provider == "sev_guest") {
+    if (entry.inblob.empty()) return -EINVAL;
+    *out = auxblob;
   } else {
     return -ENOENT;
   }
@@ -123,10 +126,14 @@ int Flush(const char* path, fuse_file_info*) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) return 2;
+  if (argc != 5 && argc != 6) return 2;
   provider = argv[2];
-  std::ifstream in(argv[3], std::ios::binary);
-  report.assign(std::istreambuf_iterator<char>(in), {});
+  auto read = [](const char* path) {
+    std::ifstream in(path, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  report = read(argv[3]);
+  if (argc == 6) auxblob = read(argv[5]);
   interlopers = std::atoi(argv[4]);
   fuse_operations ops{};
   ops.getattr = GetAttr;

@@ -69,7 +69,7 @@ StatusOr<uint16_t> ReadBodyKind(const QuoteHeader& h, LayoutReader& in) {
   if (h.att_key_type != kEcdsaP256) {
     return Unimplemented("quote: attestation key of type ", h.att_key_type, ", expected 2 (ECDSA on P-256)");
   }
-  const bool sgx = h.tee_type == kSgx, tdx = h.tee_type == kTdx && h.version >= 4;
+  const bool sgx = h.tee_type == kSgx && h.version == 3, tdx = h.tee_type == kTdx && h.version >= 4;
   if (!sgx && !tdx) {
     return Unimplemented("quote: TEE type 0x", HexEncode(Bytes{static_cast<uint8_t>(h.tee_type)}), " in version ",
                          h.version, " is not known here");
@@ -80,12 +80,8 @@ StatusOr<uint16_t> ReadBodyKind(const QuoteHeader& h, LayoutReader& in) {
   in(kind);
   in(size);
   INFENCLAVE_RETURN_IF_ERROR(in.status());
-  const size_t expected = kind == kBodySgx ? kSgxReportBytes : kind == kBodyTd10 ? kTd10Bytes : kTd15Bytes;
-  if (kind < kBodySgx || kind > kBodyTd15 || size != expected) {
+  if ((kind != kBodyTd10 || size != kTd10Bytes) && (kind != kBodyTd15 || size != kTd15Bytes)) {
     return Unimplemented("quote: body of type ", kind, " and ", size, " bytes is not known here");
-  }
-  if ((kind == kBodySgx) != sgx) {
-    return InvalidArgument("quote: body of type ", kind, " contradicts TEE type ", h.tee_type);
   }
   return kind;
 }
@@ -199,8 +195,9 @@ Bytes EncodeIntelQuote(const IntelQuote& q) {
   VisitHeader(q.header, out);
   const TdReport* td = std::get_if<TdReport>(&q.body);
   if (q.header.version == 5) {
-    out(td == nullptr ? kBodySgx : td->v15 ? kBodyTd15 : kBodyTd10);
-    out(static_cast<uint32_t>(td == nullptr ? kSgxReportBytes : td->v15 ? kTd15Bytes : kTd10Bytes));
+    INFENCLAVE_CHECK(td != nullptr);
+    out(td->v15 ? kBodyTd15 : kBodyTd10);
+    out(static_cast<uint32_t>(td->v15 ? kTd15Bytes : kTd10Bytes));
   }
   if (td != nullptr) {
     VisitTd(*td, out);

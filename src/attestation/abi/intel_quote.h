@@ -58,6 +58,11 @@ struct TdReport {
   std::array<uint8_t, 48> mrservicetd{};
 
   bool debug() const { return (td_attributes & 0xff) != 0; }  // TUD: any of these bits makes the TD untrusted
+  // Bits without a meaning in the TDX 1.5 module's ABI, which a verifier must refuse.
+  bool reserved_attributes() const { return (td_attributes & 0x3fffffff0780ff8e) != 0; }
+  bool service_td_extension() const { return td_attributes >> 17 & 1; }
+  bool protection_keys() const { return td_attributes >> 30 & 1; }
+  bool key_locker() const { return td_attributes >> 31 & 1; }
   bool sept_ve_disable() const { return td_attributes >> 28 & 1; }
   bool migratable() const { return td_attributes >> 29 & 1; }
 };

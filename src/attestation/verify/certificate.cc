@@ -137,6 +137,9 @@ std::optional<Bytes> Certificate::Extension(const char* oid) const {
 }
 
 Status Certificate::CheckIssuedBy(const Certificate& issuer) const {
+  if ((X509_get_extension_flags(cert_.get()) & (EXFLAG_CRITICAL | EXFLAG_INVALID)) != 0) {
+    return PermissionDenied("certificate '", CommonName(), "' has an extension that must be understood and is not");
+  }
   if (X509_NAME_cmp(X509_get_issuer_name(cert_.get()), X509_get_subject_name(issuer.get())) != 0) {
     return PermissionDenied("certificate '", CommonName(), "' names the issuer '",
                             CommonNameOf(X509_get_issuer_name(cert_.get())), "', not '", issuer.CommonName(), "'");

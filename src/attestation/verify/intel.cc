@@ -113,6 +113,7 @@ Status CheckSignatures(const IntelQuote& quote, ByteSpan bytes, const Certificat
   if (!VerifyP256(point, bytes.first(quote.signed_bytes), quote.signature)) {
     return PermissionDenied("quote: its signature is not that of the attestation key over it");
   }
+  if (quote.qe_report.debug()) return PermissionDenied("quoting enclave: it runs in debug mode");
   if (quote.header.qe_vendor_id != kIntelQeVendor) {
     return PermissionDenied("quote: made by a quoting enclave of vendor ", HexEncode(quote.header.qe_vendor_id),
                             ", expected Intel, ", HexEncode(kIntelQeVendor));
@@ -143,37 +144,50 @@ bool EqualMasked(const std::array<uint8_t, N>& have, const std::array<uint8_t, N
   return true;
 }
 
-StatusOr<Judgement> JudgePlatform(const PckInfo& pck, const TdReport* td, const TcbInfo& info) {
+using TdxSvn = std::array<uint8_t, 16>;  // TEE_TCB_SVN
+
+StatusOr<Judgement> JudgePlatform(const PckInfo& pck, const TdxSvn* td, const TcbInfo& info) {
   // Where the TDX module has an identity of its own, its two components are judged by that.
-  const size_t from = td != nullptr && td->tee_tcb_svn[1] > 0 ? 2 : 0;
+  const size_t from = td != nullptr && (*td)[1] > 0 ? 2 : 0;
   for (const TcbInfo::Level& level : info.levels) {
     if (!AtLeast(pck.tcb_components, level.sgx) || pck.pce_svn < level.pce_svn) continue;
-    if (td != nullptr && !AtLeast(ByteSpan(td->tee_tcb_svn).subspan(from), ByteSpan(level.tdx).subspan(from))) continue;
+    if (td != nullptr && !AtLeast(ByteSpan(*td).subspan(from), ByteSpan(level.tdx).subspan(from))) continue;
     return Judgement{level.status, level.advisories};
   }
   return PermissionDenied("TCB: this platform is older than every level that the TCB info knows (components ",
                           HexEncode(pck.tcb_components), ", PCE ", pck.pce_svn,
-                          td != nullptr ? ", TDX " + HexEncode(td->tee_tcb_svn) : "", ")");
+                          td != nullptr ? ", TDX " + HexEncode(*td) : "", ")");
 }
 
 StatusOr<Judgement> JudgeIsv(uint32_t isv_svn, const std::vector<IsvLevel>& levels, std::string_view what) {
   for (const IsvLevel& level : levels) {
-    if (isv_svn >= level.isv_svn) return Judgement{level.status, level.advisories};
+    if (isv_svn < level.isv_svn) continue;
+    // Software is new enough, or it is not; only platforms need another configuration.
+    if (level.status == TcbStatus::kUpToDate || level.status == TcbStatus::kOutOfDate ||
+        level.status == TcbStatus::kRevoked) {
+      return Judgement{level.status, level.advisories};
+    }
+    return PermissionDenied("TCB: ", what, " has the status ", NameOf(level.status),
+                            ", which only a platform can have");
   }
   return PermissionDenied("TCB: ", what, " of version ", isv_svn, " is older than every level known");
 }
 
-StatusOr<Judgement> JudgeModule(const TdReport& td, const TcbInfo& info) {
-  const TcbInfo::Module* module = &*info.module;
-  const uint8_t version = td.tee_tcb_svn[1];
-  if (version > 0) {
-    const std::string id = "TDX_" + HexEncode(Bytes{version});
-    const auto it = std::ranges::find_if(info.modules, [&](const auto& m) {
-      return std::ranges::equal(m.id, id, [](char a, char b) { return std::toupper(a) == std::toupper(b); });
-    });
-    if (it == info.modules.end()) return PermissionDenied("TCB: the TCB info knows no TDX module ", id);
-    module = &*it;
-  }
+// The module that a TD names by its version; null where it names none.
+StatusOr<const TcbInfo::Module*> FindModule(const TdxSvn& td, const TcbInfo& info) {
+  const uint8_t version = td[1];
+  if (version == 0) return nullptr;
+  const std::string id = "TDX_" + HexEncode(Bytes{version});
+  const auto it = std::ranges::find_if(info.modules, [&](const auto& m) {
+    return std::ranges::equal(m.id, id, [](char a, char b) { return std::toupper(a) == std::toupper(b); });
+  });
+  if (it == info.modules.end()) return PermissionDenied("TCB: the TCB info knows no TDX module ", id);
+  return &*it;
+}
+
+Status CheckModule(const TdReport& td, const TcbInfo& info) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const TcbInfo::Module* module, FindModule(td.tee_tcb_svn, info));
+  if (module == nullptr) module = &*info.module;
   if (td.mrsignerseam != module->mrsigner) {
     return PermissionDenied("TDX module: signed by ", HexEncode(td.mrsignerseam), ", expected ",
                             HexEncode(module->mrsigner));
@@ -182,8 +196,13 @@ StatusOr<Judgement> JudgeModule(const TdReport& td, const TcbInfo& info) {
     return PermissionDenied("TDX module: attributes ", HexEncode(td.seam_attributes), ", expected ",
                             HexEncode(module->attributes), " under mask ", HexEncode(module->attributes_mask));
   }
-  if (version == 0) return Judgement{};
-  return JudgeIsv(td.tee_tcb_svn[0], module->levels, "TDX module");
+  for (size_t i = 0; i < td.seam_attributes.size(); ++i) {
+    if ((td.seam_attributes[i] & ~module->attributes_mask[i]) != 0) {
+      return PermissionDenied("TDX module: attributes ", HexEncode(td.seam_attributes), " outside of the mask ",
+                              HexEncode(module->attributes_mask));
+    }
+  }
+  return OkStatus();
 }
 
 StatusOr<Judgement> JudgeQe(const SgxReport& qe, const QeIdentity& identity) {
@@ -205,17 +224,15 @@ StatusOr<Judgement> JudgeQe(const SgxReport& qe, const QeIdentity& identity) {
   return JudgeIsv(qe.isv_svn, identity.levels, "quoting enclave");
 }
 
-// A part that is out of date makes the whole so, and keeps that the platform needs another configuration.
+// A part (UpToDate, OutOfDate or Revoked) that is out of date makes the whole so, and keeps that the platform needs
+// another configuration.
 TcbStatus Merge(TcbStatus platform, TcbStatus part) {
   if (platform == TcbStatus::kRevoked || part == TcbStatus::kRevoked) return TcbStatus::kRevoked;
   if (part == TcbStatus::kUpToDate) return platform;
-  if (part == TcbStatus::kOutOfDate) {
-    const bool configuration = platform == TcbStatus::kConfigurationNeeded ||
-                               platform == TcbStatus::kConfigurationAndSwHardeningNeeded ||
-                               platform == TcbStatus::kOutOfDateConfigurationNeeded;
-    return configuration ? TcbStatus::kOutOfDateConfigurationNeeded : TcbStatus::kOutOfDate;
-  }
-  return std::max(platform, part);
+  const bool configuration = platform == TcbStatus::kConfigurationNeeded ||
+                             platform == TcbStatus::kConfigurationAndSwHardeningNeeded ||
+                             platform == TcbStatus::kOutOfDateConfigurationNeeded;
+  return configuration ? TcbStatus::kOutOfDateConfigurationNeeded : TcbStatus::kOutOfDate;
 }
 
 // That the collateral speaks of this kind of quote and of this platform.
@@ -233,17 +250,33 @@ Status CheckCollateralIsFor(const VerifiedIntel& v, const IntelCollateral& colla
   return OkStatus();
 }
 
+// Platform and, for a TD, its module.
+StatusOr<Judgement> JudgePlatformAndModule(const PckInfo& pck, const TdxSvn* td, const TcbInfo& info) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Judgement out, JudgePlatform(pck, td, info));
+  if (td == nullptr) return out;
+  INFENCLAVE_ASSIGN_OR_RETURN(const TcbInfo::Module* named, FindModule(*td, info));
+  if (named == nullptr) return out;
+  INFENCLAVE_ASSIGN_OR_RETURN(const Judgement module, JudgeIsv((*td)[0], named->levels, "TDX module"));
+  out.status = Merge(out.status, module.status);
+  out.advisories.insert(out.advisories.end(), module.advisories.begin(), module.advisories.end());
+  return out;
+}
+
 Status JudgeTcb(const IntelCollateral& collateral, VerifiedIntel& out) {
   const TcbInfo& info = collateral.tcb_info();
   const TdReport* td = std::get_if<TdReport>(&out.quote.body);
   INFENCLAVE_ASSIGN_OR_RETURN(const Judgement qe, JudgeQe(out.quote.qe_report, collateral.qe_identity()));
-  Judgement module;
-  if (td != nullptr) {
-    INFENCLAVE_ASSIGN_OR_RETURN(module, JudgeModule(*td, info));
+  if (td != nullptr) INFENCLAVE_RETURN_IF_ERROR(CheckModule(*td, info));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Judgement platform,
+                              JudgePlatformAndModule(out.pck, td != nullptr ? &td->tee_tcb_svn : nullptr, info));
+  TcbStatus status = Merge(platform.status, qe.status);
+  if (td != nullptr && td->v15) {
+    // What the module is now, after updates that the TD lived through: the TD keeps the status of its launch, but what
+    // runs now must be known and not revoked.
+    INFENCLAVE_ASSIGN_OR_RETURN(const Judgement now, JudgePlatformAndModule(out.pck, &td->tee_tcb_svn2, info));
+    if (now.status == TcbStatus::kRevoked) status = TcbStatus::kRevoked;
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(const Judgement platform, JudgePlatform(out.pck, td, info));
-  const TcbStatus status = Merge(Merge(platform.status, module.status), qe.status);
-  for (const Judgement* j : {&platform, &std::as_const(module), &qe}) {
+  for (const Judgement* j : {&platform, &qe}) {
     out.advisories.insert(out.advisories.end(), j->advisories.begin(), j->advisories.end());
   }
   std::ranges::sort(out.advisories);

@@ -221,6 +221,9 @@ StatusOr<std::vector<Certificate>> CheckSignedJson(std::string_view json, std::s
   auto chain = Certificate::ChainFromPem(chain_pem);
   if (!chain.ok()) return Annotate(chain.status(), what);
   INFENCLAVE_RETURN_IF_ERROR(CheckChain(*chain, root, what));
+  if (chain->size() != 2) {
+    return PermissionDenied(what, ": signed under ", chain->size(), " certificates, expected one and the root");
+  }
   if (chain->front().CommonName() != "Intel SGX TCB Signing") {
     return PermissionDenied(what, ": signed by '", chain->front().CommonName(), "', expected 'Intel SGX TCB Signing'");
   }
@@ -263,8 +266,9 @@ StatusOr<IntelCollateral> IntelCollateral::Load(const IntelCollateralText& text,
   INFENCLAVE_ASSIGN_OR_RETURN(out.qe_chain_, CheckSignedJson(text.qe_identity, text.qe_identity_signature,
                                                              text.qe_identity_issuer_chain, root, "QE identity"));
   for (const auto* chain : {&out.tcb_chain_, &out.qe_chain_, &out.crl_chain_}) {
-    INFENCLAVE_RETURN_IF_ERROR(out.root_crl_.CheckNotRevoked(chain->front()));
+    for (const Certificate& c : *chain) INFENCLAVE_RETURN_IF_ERROR(out.root_crl_.CheckNotRevoked(c));
   }
+  INFENCLAVE_RETURN_IF_ERROR(out.root_crl_.CheckNotRevoked(root));
   INFENCLAVE_ASSIGN_OR_RETURN(out.tcb_info_, ParseTcbInfo(text.tcb_info));
   INFENCLAVE_ASSIGN_OR_RETURN(out.qe_identity_, ParseQeIdentity(text.qe_identity));
   return out;
