@@ -1,6 +1,7 @@
 #include "bundle/bundle.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "bundle/class_order.h"
@@ -46,14 +47,19 @@ uint32_t LabelBytes(const std::vector<std::string>& labels) {
   return static_cast<uint32_t>((std::max<size_t>(longest, 1) + 63) / 64 * 64);
 }
 
-Status CheckFrontNet(const Graph& front) {
-  for (const Node& node : front.nodes) {
+// The enclave has to know every operator of what it runs.
+Status CheckKnown(const Graph& graph, std::string_view where, std::string_view advice) {
+  for (const Node& node : graph.nodes) {
     if (IsOpaque(node)) {
-      return Unimplemented(node.op, " '", node.name,
-                           "' lies before the cut and is an operator that the enclave does "
-                           "not know; choose an earlier cut");
+      return Unimplemented(node.op, " '", node.name, "' lies ", where,
+                           " and is an operator that the enclave does not know; ", advice);
     }
   }
+  return OkStatus();
+}
+
+Status CheckFrontNet(const Graph& front) {
+  INFENCLAVE_RETURN_IF_ERROR(CheckKnown(front, "before the cut", "choose an earlier cut"));
   const Value& ir = front.value(front.outputs[0]);
   StatusOr<int64_t> elements = NumElements(ir.shape);
   if (!elements.ok() || *elements == 0 || ir.shape.empty() || ir.shape[0] != 1) {
@@ -80,23 +86,62 @@ Status FlattenScores(Graph& graph) {
   return OkStatus();
 }
 
-struct BackNet {
-  Bytes onnx;
+// What lies after the cut: the BackNet, whose scores come in the order of `order`, or a BackNet and a tail.
+struct Rest {
+  Graph back;
+  std::optional<Graph> tail;
   std::vector<uint32_t> order;
 };
 
-StatusOr<BackNet> MakeBackNet(Graph back, uint32_t classes) {
-  BackNet out;
-  out.order = DrawClassOrder(classes);
+bool IsLinear(const Node& node) { return node.op == "Conv" || node.op == "Gemm" || node.op == "MatMul"; }
+
+// The last cut point that has `layers` linear layers behind it.
+StatusOr<Partition> SplitTail(const Graph& graph, uint32_t layers) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::vector<ValueId> points, CutPoints(graph));
+  for (auto point = points.rbegin(); point != points.rend(); ++point) {
+    INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(graph, *point));
+    if (std::count_if(parts.back.nodes.begin(), parts.back.nodes.end(), IsLinear) < static_cast<int64_t>(layers)) {
+      continue;
+    }
+    const Value& cut = parts.front.value(parts.front.outputs[0]);
+    if (cut.shape.empty() || cut.shape[0] != 1 || cut.dtype != DType::kF32) continue;
+    if (parts.front.nodes.empty()) break;
+    INFENCLAVE_RETURN_IF_ERROR(CheckKnown(parts.back, "in the tail", "keep fewer layers with --tail"));
+    return parts;
+  }
+  return InvalidArgument("--tail ", layers,
+                         " leaves nothing for the BackNet: fewer linear layers lie after the cut, or ",
+                         "none of its tensors can be cut there");
+}
+
+StatusOr<Rest> MakeRest(Graph back, uint32_t classes, uint32_t tail_layers) {
+  Rest out;
   INFENCLAVE_ASSIGN_OR_RETURN(Graph graph, StripFinalSoftmax(std::move(back)));
+  if (tail_layers > 0) {
+    out.order.resize(classes);
+    std::iota(out.order.begin(), out.order.end(), 0);
+    INFENCLAVE_RETURN_IF_ERROR(FlattenScores(graph));
+    INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitTail(graph, tail_layers));
+    out.back = std::move(parts.front);
+    out.tail = std::move(parts.back);
+    return out;
+  }
+  out.order = DrawClassOrder(classes);
   StatusOr<Graph> permuted = PermuteClasses(std::move(graph), out.order);
   if (!permuted.ok()) {
     return InvalidArgument("the class order cannot be hidden: ", MessageOf(permuted.status()),
                            "; cut earlier, or keep the last layers in the enclave with --tail");
   }
-  INFENCLAVE_RETURN_IF_ERROR(FlattenScores(*permuted));
-  INFENCLAVE_ASSIGN_OR_RETURN(out.onnx, ExportOnnx(*permuted, {.anonymous = true, .symbolic_batch = true}));
+  out.back = *std::move(permuted);
+  INFENCLAVE_RETURN_IF_ERROR(FlattenScores(out.back));
   return out;
+}
+
+StatusOr<Bytes> SealGraph(const Graph& graph, const BundleKeys& keys, std::string_view part) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes encoded, EncodeGraph(graph));
+  Bytes sealed = SealPart(keys.frontnet_key.span(), keys.bundle_id, part, encoded);
+  Wipe(encoded);
+  return sealed;
 }
 
 SecretBytes RandomSecret(size_t size) {
@@ -112,7 +157,9 @@ Manifest DescribeBundle(const PartitionOptions& options, const BundleKeys& keys,
   manifest.model_version = options.model_version;
   manifest.ir_dtype = options.ir_dtype;
   manifest.classes = classes;
-  manifest.backnet_output_shape = {static_cast<int64_t>(classes)};
+  manifest.tail_layers = options.tail_layers;
+  manifest.audit_per_million = options.audit_per_million;
+  manifest.audit_tolerance = options.audit_tolerance;
   manifest.answer_classes = std::min<uint32_t>(manifest.answer_classes, classes);
   manifest.label_bytes = LabelBytes(options.labels);
   manifest.preprocessing = options.preprocessing;
@@ -133,7 +180,10 @@ StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey
   INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(model, cut));
   INFENCLAVE_RETURN_IF_ERROR(CheckFrontNet(parts.front));
   Shape ir_shape = parts.front.value(parts.front.outputs[0]).shape;
-  INFENCLAVE_ASSIGN_OR_RETURN(BackNet back, MakeBackNet(std::move(parts.back), classes));
+  INFENCLAVE_ASSIGN_OR_RETURN(Rest rest, MakeRest(std::move(parts.back), classes, options.tail_layers));
+  if (options.audit_per_million > 0) {
+    INFENCLAVE_RETURN_IF_ERROR(CheckKnown(rest.back, "in the BackNet", "such a BackNet cannot be audited"));
+  }
 
   PartitionResult out;
   out.keys.bundle_id = RandomArray<16>();
@@ -143,16 +193,25 @@ StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey
   Ed25519PrivateKey release = Ed25519PrivateKey::Generate();
   out.keys.release_seed = release.seed().Clone();
 
-  INFENCLAVE_ASSIGN_OR_RETURN(Bytes frontnet, EncodeGraph(parts.front));
-  out.bundle.frontnet_sealed = SealPart(out.keys.frontnet_key.span(), out.keys.bundle_id, "frontnet", frontnet);
-  Wipe(frontnet);
-  SecretBytes mapping = EncodeClassMapping({std::move(back.order), options.labels});
+  INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.frontnet_sealed, SealGraph(parts.front, out.keys, "frontnet"));
+  if (rest.tail) {
+    INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.tail_sealed, SealGraph(*rest.tail, out.keys, "tail"));
+  }
+  if (options.audit_per_million > 0) {
+    INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.audit_sealed, SealGraph(rest.back, out.keys, "audit"));
+  }
+  SecretBytes mapping = EncodeClassMapping({std::move(rest.order), options.labels});
   out.bundle.mapping_sealed = SealPart(out.keys.mapping_key.span(), out.keys.bundle_id, "mapping", mapping.span());
-  out.bundle.backnet_onnx = std::move(back.onnx);
+  INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.backnet_onnx,
+                              ExportOnnx(rest.back, {.anonymous = true, .symbolic_batch = true}));
 
   Manifest& manifest = out.bundle.manifest;
   manifest = DescribeBundle(options, out.keys, classes);
   manifest.ir_shape.assign(ir_shape.begin() + 1, ir_shape.end());
+  const Shape& output = rest.back.value(rest.back.outputs[0]).shape;
+  manifest.backnet_output_shape.assign(output.begin() + 1, output.end());
+  manifest.tail_digest = Sha256(out.bundle.tail_sealed);
+  manifest.audit_digest = Sha256(out.bundle.audit_sealed);
   manifest.frontnet_digest = Sha256(out.bundle.frontnet_sealed);
   manifest.mapping_digest = Sha256(out.bundle.mapping_sealed);
   manifest.backnet_digest = Sha256(out.bundle.backnet_onnx);

@@ -1,5 +1,6 @@
 // Bundles: a network cut in three, sealed and signed; a directory of
 //   manifest  manifest.json  manifest.sig  frontnet.sealed  mapping.sealed  backnet.onnx
+// and, with a tail or audits, tail.sealed and audit.sealed.
 //
 // Nothing trusts manifest.json. Opening verifies the signature before it parses, and every digest before it returns,
 // and says which part is wrong and why.
@@ -25,6 +26,12 @@ struct PartitionOptions {
   TeeClass tee_class = TeeClass::kHardware;
   bool open = false;
   DType ir_dtype = DType::kF32;
+  // How many linear layers (Conv, Gemm, MatMul) at the end stay in the enclave, with all that lies between and behind
+  // them; a few more where the network cannot be cut just there.
+  uint32_t tail_layers = 0;
+  // The share of requests that the enclave audits, and the difference that passes (protocol/manifest.h).
+  uint32_t audit_per_million = 0;
+  float audit_tolerance = 0;
   Manifest::Verdict verdict;
 };
 
@@ -43,6 +50,7 @@ struct Bundle {
   ManifestSignature signature;
   Manifest manifest;  // decoded
   Bytes frontnet_sealed, mapping_sealed, backnet_onnx;
+  Bytes tail_sealed, audit_sealed;  // empty without a tail, and without audits
 };
 
 struct PartitionResult {
@@ -50,8 +58,9 @@ struct PartitionResult {
   BundleKeys keys;
 };
 
-// Cuts, permutes the classes, seals and signs. Refused (INVALID_ARGUMENT) where the permutation cannot be hidden in the
-// last linear layer; a final Softmax is stripped.
+// Cuts, permutes the classes, seals and signs; a final Softmax is stripped. Refused (INVALID_ARGUMENT) where the
+// permutation cannot be hidden in the last linear layer; with a tail there is none to hide, for no class leaves the
+// enclave.
 StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey& owner,
                                      const PartitionOptions& options);
 

@@ -28,7 +28,7 @@ Status SyncFolder(const std::string& path) {
 Status WriteParts(const Bundle& bundle, const std::string& folder) {
   std::string json = ManifestToJson(bundle.manifest);
   Bytes signature = EncodeManifestSignature(bundle.signature);
-  const std::pair<const char*, ByteSpan> files[] = {
+  std::vector<std::pair<const char*, ByteSpan>> files = {
       {"manifest", bundle.manifest_bytes},
       {"manifest.json", AsBytes(json)},
       {"manifest.sig", signature},
@@ -36,6 +36,8 @@ Status WriteParts(const Bundle& bundle, const std::string& folder) {
       {"mapping.sealed", bundle.mapping_sealed},
       {"backnet.onnx", bundle.backnet_onnx},
   };
+  if (bundle.manifest.tail_layers > 0) files.emplace_back("tail.sealed", bundle.tail_sealed);
+  if (bundle.manifest.audit_per_million > 0) files.emplace_back("audit.sealed", bundle.audit_sealed);
   for (const auto& [name, bytes] : files) INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(JoinPath(folder, name), bytes));
   if (::chmod(folder.c_str(), 0755) != 0) return ErrnoStatus(folder);
   return SyncFolder(folder);
@@ -125,6 +127,14 @@ StatusOr<Bundle> OpenBundle(const std::string& path, const OpenOptions& options)
   INFENCLAVE_RETURN_IF_ERROR(CheckDigest(path, "frontnet.sealed", bundle.frontnet_sealed, m.frontnet_digest));
   INFENCLAVE_RETURN_IF_ERROR(CheckDigest(path, "mapping.sealed", bundle.mapping_sealed, m.mapping_digest));
   INFENCLAVE_RETURN_IF_ERROR(CheckDigest(path, "backnet.onnx", bundle.backnet_onnx, m.backnet_digest));
+  if (m.tail_layers > 0) {
+    INFENCLAVE_ASSIGN_OR_RETURN(bundle.tail_sealed, ReadPart(path, "tail.sealed", kMaxPartBytes));
+    INFENCLAVE_RETURN_IF_ERROR(CheckDigest(path, "tail.sealed", bundle.tail_sealed, m.tail_digest));
+  }
+  if (m.audit_per_million > 0) {
+    INFENCLAVE_ASSIGN_OR_RETURN(bundle.audit_sealed, ReadPart(path, "audit.sealed", kMaxPartBytes));
+    INFENCLAVE_RETURN_IF_ERROR(CheckDigest(path, "audit.sealed", bundle.audit_sealed, m.audit_digest));
+  }
   return bundle;
 }
 

@@ -28,6 +28,11 @@ std::string ManifestToJson(const Manifest& m) {
   for (const Manifest::ReleaseKey& key : m.release_keys) {
     releases.push_back({{"key", "ed25519:" + HexEncode(key.key)}, {"last_version", key.last_version}});
   }
+  Json digests = {{"frontnet.sealed", HexEncode(m.frontnet_digest)},
+                  {"mapping.sealed", HexEncode(m.mapping_digest)},
+                  {"backnet.onnx", HexEncode(m.backnet_digest)}};
+  if (m.tail_layers > 0) digests["tail.sealed"] = HexEncode(m.tail_digest);
+  if (m.audit_per_million > 0) digests["audit.sealed"] = HexEncode(m.audit_digest);
   Json json = {
       {"format_version", m.format_version},
       {"bundle_id", HexEncode(m.bundle_id)},
@@ -40,10 +45,7 @@ std::string ManifestToJson(const Manifest& m) {
       {"answer_classes", m.answer_classes},
       {"label_bytes", m.label_bytes},
       {"preprocessing", Json::parse(PreprocessingToJson(m.preprocessing), nullptr, false)},
-      {"sha256",
-       {{"frontnet.sealed", HexEncode(m.frontnet_digest)},
-        {"mapping.sealed", HexEncode(m.mapping_digest)},
-        {"backnet.onnx", HexEncode(m.backnet_digest)}}},
+      {"sha256", digests},
       {"open", m.open},
       {"tee_class", NameOf(m.tee_class)},
       {"audit", {{"per_million", m.audit_per_million}, {"tolerance", m.audit_tolerance}}},

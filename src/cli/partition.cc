@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <limits>
@@ -24,6 +25,7 @@ constexpr size_t kMaxEnclaveBytes = size_t{256} << 20;
 struct PartitionFlags {
   std::string model, labels, owner_key, out, cut, assessment, preprocessing, name, tee = "hardware";
   int64_t tail = 0, model_version = 1;
+  double audits = 0, audit_tolerance = 0.02;
   bool open = false, json = false;
 };
 
@@ -125,6 +127,14 @@ void PrintResult(const PartitionFlags& flags, const Choice& choice, const Output
   } else {
     std::cout << "  verdict " << manifest.verdict.summary << "\n";
   }
+  if (manifest.tail_layers > 0) {
+    std::cout << "  tail    the last " << manifest.tail_layers
+              << " linear layers stay in the enclave; the BackNet ends in " << ToString(manifest.backnet_output_shape)
+              << "\n";
+  }
+  if (manifest.audit_per_million > 0) {
+    std::cout << "  audits  " << manifest.audit_per_million << " of a million requests\n";
+  }
   if (manifest.open) std::cout << "  open    anyone may ask, so no secrecy of the labels is promised\n";
   if (manifest.tee_class == TeeClass::kSimulated) {
     std::cout << "  tee     simulated: it protects nothing from the machine's owner\n";
@@ -137,7 +147,6 @@ void PrintResult(const PartitionFlags& flags, const Choice& choice, const Output
 
 Status PartitionModel(const PartitionFlags& flags) {
   if (flags.cut.empty() && flags.assessment.empty()) return UsageError("give --cut NAME or --assessment FILE");
-  if (flags.tail > 0) return Unimplemented("--tail: keeping the last layers in the enclave is not implemented yet");
   INFENCLAVE_ASSIGN_OR_RETURN(Outputs outputs, PlanOutputs(flags.out));
   INFENCLAVE_ASSIGN_OR_RETURN(Ed25519PrivateKey owner, LoadOwnerKey(flags.owner_key));
   Choice choice{.cut = flags.cut};
@@ -154,6 +163,9 @@ Status PartitionModel(const PartitionFlags& flags) {
                            .preprocessing = preprocessing,
                            .tee_class = flags.tee == "simulated" ? TeeClass::kSimulated : TeeClass::kHardware,
                            .open = flags.open,
+                           .tail_layers = static_cast<uint32_t>(flags.tail),
+                           .audit_per_million = static_cast<uint32_t>(std::lround(flags.audits * 1e6)),
+                           .audit_tolerance = static_cast<float>(flags.audit_tolerance),
                            .verdict = choice.verdict};
   StatusOr<PartitionResult> result = MakeBundle(model.graph, owner, options);
   if (!result.ok()) return Annotate(result.status(), flags.model);
@@ -185,7 +197,12 @@ Command PartitionCommand() {
                 f.Text("--cut", &flags->cut, "the tensor to cut at (`infenclave inspect` lists them)");
                 f.Text("--assessment", &flags->assessment,
                        "assessment.json: cut where it recommends, and sign its verdict");
-                f.Int("--tail", &flags->tail, "layers at the end to keep in the enclave, too", 0, 1000);
+                f.Int("--tail", &flags->tail, "linear layers at the end to keep in the enclave, too", 0, 1000);
+                f.Real("--audits", &flags->audits,
+                       "share of requests whose BackNet output the enclave checks by computing it itself (default: 0)",
+                       0, 1);
+                f.Real("--audit-tolerance", &flags->audit_tolerance,
+                       "largest difference that passes, as a share of the output's range (default: 0.02)", 0, 1);
                 f.OneOf("--tee", &flags->tee, {"hardware", "simulated"}, "which kind of TEE may serve it");
                 f.Switch("--open", &flags->open, "let anyone ask, without a credential: labels are not secret then");
                 f.Text("--preprocessing", &flags->preprocessing,

@@ -143,6 +143,9 @@ void Client::Receive(std::unique_ptr<Request> request, const grpc::Status& statu
   StatusOr<Answer> answer = sealed.ok() ? OpenAnswer(*request->context, *sealed) : sealed.status();
   if (!answer.ok()) answer = server_.Explain(answer.status());
   if (answer.ok() && answer->code != StatusCode::kOk) answer = MakeStatus(answer->code, answer->message);
+  if (answer.ok() && answer->audited && !answer->audit_passed) {
+    answer = PermissionDenied("the audit failed: the host's BackNet did not compute what its network computes");
+  }
   Finish(std::move(request), std::move(answer));
 }
 

@@ -112,7 +112,7 @@ Answer ClassScores::Top(std::span<const float> scores) const {
   Answer answer;
   if (not_finite != 0) {  // about all scores at once, which the host knows
     answer.code = StatusCode::kInvalidArgument;
-    answer.message = "the BackNet answered with scores that are not finite";
+    answer.message = kNotFinite;
     return answer;
   }
   const float highest = Unordered(static_cast<uint32_t>(LargestBelow(UINT64_MAX, keys) >> 32));

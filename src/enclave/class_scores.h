@@ -12,6 +12,9 @@
 
 namespace infenclave {
 
+// What an answer says to a BackNet whose output is not all finite.
+inline constexpr std::string_view kNotFinite = "the BackNet answered with scores that are not finite";
+
 class ClassScores {
  public:
   // The mapping's strings are wiped: labels live on in secret memory, padded. INVALID_ARGUMENT if the mapping does not

@@ -1,6 +1,9 @@
 #include "enclave/enclave_core.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <exception>
 #include <mutex>
@@ -13,6 +16,7 @@
 #include "enclave/class_scores.h"
 #include "enclave/front_net.h"
 #include "enclave/key_ring.h"
+#include "enclave/lane_network.h"
 #include "enclave/pending_table.h"
 #include "graph/serialize.h"
 #include "protocol/calls.h"
@@ -36,14 +40,34 @@ Status CheckSupported(const Manifest& manifest, TeeKind tee) {
                             manifest.tee_class == TeeClass::kSimulated ? "the simulated TEE" : "hardware TEEs",
                             " only, and this enclave is ", NameOf(tee));
   }
-  if (manifest.tail_layers != 0) return Unimplemented("the manifest asks for a tail inside the enclave");
-  if (manifest.audit_per_million != 0) return Unimplemented("the manifest asks for audits");
   if (manifest.ir_noise != 0) return Unimplemented("the manifest asks for noise on the IR");
-  if (ElementsOf(manifest.backnet_output_shape) != manifest.classes) {
-    return InvalidArgument("manifest: a BackNet output of ", ToString(manifest.backnet_output_shape), " for ",
-                           manifest.classes, " classes");
-  }
   return OkStatus();
+}
+
+bool DrawAudit(uint32_t per_million) {
+  const std::array<uint8_t, 8> random = RandomArray<8>();
+  uint64_t draw;
+  std::memcpy(&draw, random.data(), sizeof(draw));
+  return draw % 1'000'000 < per_million;  // uniform but for 2^-44
+}
+
+bool AllFinite(std::span<const float> values) {
+  bool finite = true;
+  for (float value : values) finite &= std::isfinite(value);
+  return finite;
+}
+
+// The IR as the BackNet sees it.
+std::vector<float> IrAsF32(DType dtype, ByteSpan ir) {
+  std::vector<float> out(ir.size() / SizeOf(dtype));
+  if (dtype == DType::kF32) {
+    std::memcpy(out.data(), ir.data(), ir.size());
+    return out;
+  }
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = std::bit_cast<float>(uint32_t{ir[2 * i]} << 16 | uint32_t{ir[2 * i + 1]} << 24);
+  }
+  return out;
 }
 
 class Core : public EnclaveCore {
@@ -66,6 +90,7 @@ class Core : public EnclaveCore {
   struct Model {
     FrontNet front;
     ClassScores scores;
+    std::optional<LaneNetwork> tail, backnet;  // backnet: the audits' own
   };
   // One request of a Begin, while it is worked on.
   struct Work {
@@ -81,8 +106,10 @@ class Core : public EnclaveCore {
   StatusOr<Bytes> Begin(const BeginCall& call, int lane);
   StatusOr<OpenedRequest> Open(ByteSpan sealed);
   Status CheckPlaintext(const RequestPlaintext& request) const;
-  StatusOr<Bytes> Finish(const FinishCall& call);
-  StatusOr<Bytes> Answered(RequestId id, std::span<const float> scores);
+  StatusOr<Bytes> Finish(const FinishCall& call, int lane);
+  StatusOr<Bytes> Answered(RequestId id, std::span<float> output, int lane);
+  StatusOr<Answer> AnswerTo(const PendingRequest& request, std::span<float> output, int lane);
+  StatusOr<bool> Audit(ByteSpan ir, std::span<float> output, int lane);
 
   EnclaveBundle bundle_;
   const Manifest manifest_;
@@ -130,7 +157,7 @@ StatusOr<Bytes> Core::Dispatch(ByteSpan bytes, int lane) {
     }
     case CallType::kFinish: {
       INFENCLAVE_ASSIGN_OR_RETURN(FinishCall call, DecodeFinishCall(bytes));
-      return Finish(call);
+      return Finish(call, lane);
     }
   }
   return InvalidArgument("unknown call");
@@ -189,7 +216,7 @@ StatusOr<Bytes> Core::Provision(const ProvisionCall& call) {
   provisioning_ = false;
   INFENCLAVE_RETURN_IF_ERROR(model.status());
   model_.emplace(*std::move(model));
-  bundle_.frontnet_sealed = bundle_.mapping_sealed = {};
+  bundle_.frontnet_sealed = bundle_.mapping_sealed = bundle_.tail_sealed = bundle_.audit_sealed = {};
   lease_ = grant.lease;
   provisioned_ = true;
   return EncodeProvisionReply();
@@ -201,11 +228,27 @@ StatusOr<Core::Model> Core::OpenModel(const Grant& grant) try {
                               OpenPart(grant.mapping_key.span(), id, "mapping", bundle_.mapping_sealed));
   INFENCLAVE_ASSIGN_OR_RETURN(ClassMapping mapping, DecodeClassMapping(mapping_bytes.span()));
   INFENCLAVE_ASSIGN_OR_RETURN(ClassScores scores, ClassScores::Create(manifest_, std::move(mapping)));
-  INFENCLAVE_ASSIGN_OR_RETURN(SecretBytes front_bytes,
-                              OpenPart(grant.frontnet_key.span(), id, "frontnet", bundle_.frontnet_sealed));
-  INFENCLAVE_ASSIGN_OR_RETURN(Graph graph, DecodeGraph(front_bytes.span(), SecretMemory()));
-  Model model{FrontNet(manifest_, options_), std::move(scores)};
-  auto compile = [&](int lane) { return model.front.Compile(graph, lane); };
+  auto open = [&](std::string_view part, ByteSpan sealed) -> StatusOr<Graph> {
+    INFENCLAVE_ASSIGN_OR_RETURN(SecretBytes bytes, OpenPart(grant.frontnet_key.span(), id, part, sealed));
+    return DecodeGraph(bytes.span(), SecretMemory());
+  };
+  Model model{FrontNet(manifest_, options_), std::move(scores), {}, {}};
+  INFENCLAVE_ASSIGN_OR_RETURN(Graph front, open("frontnet", bundle_.frontnet_sealed));
+  Graph tail, backnet;
+  if (manifest_.tail_layers > 0) {
+    INFENCLAVE_ASSIGN_OR_RETURN(tail, open("tail", bundle_.tail_sealed));
+    model.tail.emplace(manifest_.backnet_output_shape, Shape{manifest_.classes}, options_);
+  }
+  if (manifest_.audit_per_million > 0) {
+    INFENCLAVE_ASSIGN_OR_RETURN(backnet, open("audit", bundle_.audit_sealed));
+    model.backnet.emplace(manifest_.ir_shape, manifest_.backnet_output_shape, options_);
+  }
+  auto compile = [&](int lane) {
+    Status status = model.front.Compile(front, lane);
+    if (status.ok() && model.tail) status = model.tail->Compile(tail, "tail", lane);
+    if (status.ok() && model.backnet) status = model.backnet->Compile(backnet, "audits' BackNet", lane);
+    return status;
+  };
   if (threads_ != nullptr) {
     INFENCLAVE_RETURN_IF_ERROR(threads_->CompileOnEach(compile));
     return model;
@@ -245,10 +288,15 @@ StatusOr<Bytes> Core::Begin(const BeginCall& call, int lane) {
     if (status.ok()) {
       status = model_->front.Run(work.opened.plaintext.rgb, MutableByteSpan(ir).subspan(used, ir_bytes), lane);
     }
+    Bytes kept;  // of every request: whether one is audited is not drawn yet
+    if (status.ok() && model_->backnet) {
+      const auto begin = ir.begin() + static_cast<ptrdiff_t>(used);
+      kept.assign(begin, begin + static_cast<ptrdiff_t>(ir_bytes));
+    }
     if (status.ok()) used += ir_bytes;
     std::unique_lock lock(mutex_);
     if (status.ok()) {
-      work.item->id = pending_.Add(std::move(work.opened.context));
+      work.item->id = pending_.Add({std::move(work.opened.context), std::move(kept)});
       continue;
     }
     pending_.Release(1);
@@ -302,13 +350,14 @@ Status Core::CheckPlaintext(const RequestPlaintext& request) const {
 }
 
 // ---- Finish -------------------------------------------------------------------------------------------------------
-StatusOr<Bytes> Core::Finish(const FinishCall& call) {
-  const size_t wanted = call.ids.size() * manifest_.classes * sizeof(float);
+StatusOr<Bytes> Core::Finish(const FinishCall& call, int lane) {
+  const size_t elements = ElementsOf(manifest_.backnet_output_shape);
+  const size_t wanted = call.ids.size() * elements * sizeof(float);
   if (call.ids.empty() || call.ids.size() > static_cast<size_t>(options_.max_batch)) {
     return InvalidArgument("Finish: ", call.ids.size(), " requests, expected 1 to ", options_.max_batch);
   }
   if (call.output.size() != wanted) {
-    return InvalidArgument("Finish: ", call.output.size(), " bytes of scores for ", call.ids.size(),
+    return InvalidArgument("Finish: ", call.output.size(), " bytes of output for ", call.ids.size(),
                            " requests, expected ", wanted);
   }
   {
@@ -316,10 +365,10 @@ StatusOr<Bytes> Core::Finish(const FinishCall& call) {
     if (!provisioned_) return Unavailable("the enclave has no keys yet: provision it");
   }
   FinishReply reply;
-  std::vector<float> scores(manifest_.classes);
+  std::vector<float> output(elements);
   for (size_t i = 0; i < call.ids.size(); ++i) {
-    std::memcpy(scores.data(), call.output.data() + i * scores.size() * sizeof(float), scores.size() * sizeof(float));
-    StatusOr<Bytes> answer = Answered(call.ids[i], scores);
+    std::memcpy(output.data(), call.output.data() + i * elements * sizeof(float), elements * sizeof(float));
+    StatusOr<Bytes> answer = Answered(call.ids[i], output, lane);
     FinishReply::Item& item = reply.items.emplace_back();
     item.status = answer.status();
     if (answer.ok()) item.answer = *std::move(answer);
@@ -327,23 +376,53 @@ StatusOr<Bytes> Core::Finish(const FinishCall& call) {
   return EncodeReply(reply);
 }
 
-StatusOr<Bytes> Core::Answered(RequestId id, std::span<const float> scores) {
-  std::optional<HpkeContext> context;
+StatusOr<Bytes> Core::Answered(RequestId id, std::span<float> output, int lane) {
+  std::optional<PendingRequest> request;
   {
     std::lock_guard lock(mutex_);
-    INFENCLAVE_ASSIGN_OR_RETURN(context, pending_.Take(id));
+    INFENCLAVE_ASSIGN_OR_RETURN(request, pending_.Take(id));
   }
-  Answer answer = model_->scores.Top(scores);
-  StatusOr<Bytes> sealed = SealAnswer(*context, manifest_, answer);
+  StatusOr<Answer> made = AnswerTo(*request, output, lane);
+  Answer answer = made.ok() ? *std::move(made) : Answer{made.status().code(), MessageOf(made.status())};
+  StatusOr<Bytes> sealed = SealAnswer(request->context, manifest_, answer);
   for (AnswerClass& found : answer.classes) Wipe({reinterpret_cast<uint8_t*>(found.label.data()), found.label.size()});
   return sealed;
+}
+
+StatusOr<Answer> Core::AnswerTo(const PendingRequest& request, std::span<float> output, int lane) {
+  bool passed = false;
+  const bool audited = model_->backnet && DrawAudit(manifest_.audit_per_million);
+  if (audited) {
+    INFENCLAVE_ASSIGN_OR_RETURN(passed, Audit(request.ir, output, lane));
+  }
+  std::span<const float> scores = output;
+  if (model_->tail) {
+    if (!AllFinite(output)) return InvalidArgument(kNotFinite);
+    INFENCLAVE_ASSIGN_OR_RETURN(scores, model_->tail->Run(output, lane));
+  }
+  Answer answer = model_->scores.Top(scores);
+  answer.audited = audited;
+  answer.audit_passed = passed;
+  return answer;
+}
+
+// Whether the BackNet's output is what the IR gives, within the tolerance. What it ought to be takes its place.
+StatusOr<bool> Core::Audit(ByteSpan ir, std::span<float> output, int lane) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::span<const float> own,
+                              model_->backnet->Run(IrAsF32(manifest_.ir_dtype, ir), lane));
+  const auto [low, high] = std::minmax_element(own.begin(), own.end());
+  const float most = manifest_.audit_tolerance * (*high - *low);
+  bool passed = true;
+  for (size_t i = 0; i < own.size(); ++i) passed &= std::abs(own[i] - output[i]) <= most;  // false for a NaN
+  std::copy(own.begin(), own.end(), output.begin());
+  return passed;
 }
 
 // ---- sizes --------------------------------------------------------------------------------------------------------
 uint64_t Core::max_call_bytes() const {
   const Preprocessing& picture = manifest_.preprocessing;
   const uint64_t request = uint64_t{3} * picture.height * picture.width + kMaxCredentialBytes + kSlackBytes;
-  const uint64_t output = uint64_t{manifest_.classes} * sizeof(float) + kSlackBytes;
+  const uint64_t output = ElementsOf(manifest_.backnet_output_shape) * sizeof(float) + kSlackBytes;
   return static_cast<uint64_t>(options_.max_batch) * std::max(request, output);
 }
 
@@ -372,6 +451,12 @@ StatusOr<std::unique_ptr<EnclaveCore>> EnclaveCore::Create(EnclaveBundle bundle,
   }
   if (Sha256(bundle.mapping_sealed) != manifest.mapping_digest) {
     return PermissionDenied("mapping.sealed is not the file that the manifest signs");
+  }
+  if (manifest.tail_layers > 0 && Sha256(bundle.tail_sealed) != manifest.tail_digest) {
+    return PermissionDenied("tail.sealed is not the file that the manifest signs");
+  }
+  if (manifest.audit_per_million > 0 && Sha256(bundle.audit_sealed) != manifest.audit_digest) {
+    return PermissionDenied("audit.sealed is not the file that the manifest signs");
   }
   INFENCLAVE_RETURN_IF_ERROR(CheckSupported(manifest, evidence->kind()));
   auto core = std::make_unique<Core>(std::move(bundle), std::move(manifest), std::move(evidence), options, threads);

@@ -12,6 +12,10 @@
 // rotates, and the key before it stays open until another `overlap` requests (to either) were opened, then it is
 // erased.
 //
+// Audits: after the BackNet's output has come in, so that nothing earlier can depend on it, the enclave draws whether
+// it computes that output itself, at the manifest's rate. If the two differ by more than the tolerance the answer says
+// so, and is made from its own.
+//
 // The lease: each request that could be opened counts, refused ones too. At zero, requests are UNAVAILABLE and stay
 // unopened until the next grant, which sets the lease anew and needs no compilation. A grant is good once.
 #ifndef INFENCLAVE_ENCLAVE_ENCLAVE_CORE_H_
@@ -38,6 +42,7 @@ struct EnclaveOptions {
 
 struct EnclaveBundle {
   Bytes manifest, manifest_signature, frontnet_sealed, mapping_sealed;
+  Bytes tail_sealed, audit_sealed;  // empty without a tail, and without audits
 };
 
 // The threads of the lanes. A network must be compiled on the thread that will run it, but a grant arrives on one lane.

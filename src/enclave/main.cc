@@ -79,6 +79,12 @@ StatusOr<EnclaveBundle> ReadBundle(const std::string& folder) {
   INFENCLAVE_ASSIGN_OR_RETURN(out.manifest_signature, ReadFile(folder + "/manifest.sig", 4096));
   INFENCLAVE_ASSIGN_OR_RETURN(out.frontnet_sealed, ReadFile(folder + "/frontnet.sealed", kMaxGraphBytes + 4096));
   INFENCLAVE_ASSIGN_OR_RETURN(out.mapping_sealed, ReadFile(folder + "/mapping.sealed", size_t{64} << 20));
+  for (const auto& [file, part] : {std::pair{"/tail.sealed", &out.tail_sealed}, {"/audit.sealed", &out.audit_sealed}}) {
+    StatusOr<Bytes> bytes = ReadFile(folder + file, kMaxGraphBytes + 4096);
+    if (bytes.status().code() == StatusCode::kNotFound) continue;  // whether it should be there, the manifest says
+    INFENCLAVE_RETURN_IF_ERROR(bytes.status());
+    *part = *std::move(bytes);
+  }
   return out;
 }
 

@@ -16,17 +16,17 @@ size_t PendingTable::Reserve(size_t wanted) {
   return granted;
 }
 
-RequestId PendingTable::Add(HpkeContext context) {
+RequestId PendingTable::Add(PendingRequest request) {
   INFENCLAVE_CHECK(reserved_ > 0);
   --reserved_;
-  entries_.emplace_hint(entries_.end(), next_id_, Entry{std::move(context), begins_});
+  entries_.emplace_hint(entries_.end(), next_id_, Entry{std::move(request), begins_});
   return next_id_++;
 }
 
-StatusOr<HpkeContext> PendingTable::Take(RequestId id) {
+StatusOr<PendingRequest> PendingTable::Take(RequestId id) {
   auto node = entries_.extract(id);
   if (node.empty()) return NotFound("request ", id, " is unknown, answered or dropped");
-  return std::move(node.mapped().context);
+  return std::move(node.mapped().request);
 }
 
 }  // namespace infenclave

@@ -10,6 +10,11 @@
 
 namespace infenclave {
 
+struct PendingRequest {
+  HpkeContext context;
+  Bytes ir;  // as it went out, where audits may ask for it; else empty
+};
+
 class PendingTable {
  public:
   PendingTable(size_t capacity, uint64_t max_age) : capacity_(capacity), max_age_(max_age) {}
@@ -19,14 +24,14 @@ class PendingTable {
   // Room for up to `wanted` requests, kept for the caller until it has added or released each.
   size_t Reserve(size_t wanted);
   void Release(size_t reserved) { reserved_ -= reserved; }
-  // `context` opened the request. Uses up one reserved place.
-  RequestId Add(HpkeContext context);
+  // Uses up one reserved place.
+  RequestId Add(PendingRequest request);
   // The request of that id, which is then gone. NOT_FOUND for one that is unknown, answered or dropped.
-  StatusOr<HpkeContext> Take(RequestId id);
+  StatusOr<PendingRequest> Take(RequestId id);
 
  private:
   struct Entry {
-    HpkeContext context;
+    PendingRequest request;
     uint64_t begin;
   };
   const size_t capacity_;

@@ -81,6 +81,7 @@ Bytes EncodeManifest(const Manifest& m) {
   out.U8(static_cast<uint8_t>(m.ir_dtype));
   out.F32(m.ir_noise);
   out.U32(m.tail_layers);
+  if (m.tail_layers > 0) out.Raw(m.tail_digest);
   out.U32(m.classes);
   EncodeShape(m.backnet_output_shape, out);
   out.U32(m.answer_classes);
@@ -91,6 +92,7 @@ Bytes EncodeManifest(const Manifest& m) {
   out.U8(static_cast<uint8_t>(m.tee_class));
   out.U32(m.audit_per_million);
   out.F32(m.audit_tolerance);
+  if (m.audit_per_million > 0) out.Raw(m.audit_digest);
   out.Bool(m.verdict.assessed);
   out.Bool(m.verdict.safe);
   out.Text(m.verdict.summary);
@@ -114,6 +116,7 @@ void DecodeTensorInterface(ByteReader& in, Manifest& m) {
   }
   m.ir_noise = DecodeNonNegative(in, "IR noise");
   m.tail_layers = DecodeRange(in, "number of tail layers", 0, 1 << 16);
+  if (m.tail_layers > 0) m.tail_digest = in.Array<32>();
   m.classes = DecodeRange(in, "number of classes", 1, kMaxClasses);
   m.backnet_output_shape = DecodeShape(in, "BackNet output shape");
   if (in.ok() && m.tail_layers == 0 && m.backnet_output_shape != Shape{m.classes}) {
@@ -133,6 +136,7 @@ void DecodeTerms(ByteReader& in, Manifest& m) {
   m.tee_class = static_cast<TeeClass>(tee_class);
   m.audit_per_million = DecodeRange(in, "audit rate", 0, 1000000);
   m.audit_tolerance = DecodeNonNegative(in, "audit tolerance");
+  if (m.audit_per_million > 0) m.audit_digest = in.Array<32>();
   m.verdict.assessed = in.Bool();
   m.verdict.safe = in.Bool();
   if (m.verdict.safe && !m.verdict.assessed) in.Fail("verdict is safe without an assessment");

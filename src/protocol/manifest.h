@@ -44,7 +44,7 @@ struct Manifest {
   Shape ir_shape;
   DType ir_dtype = DType::kF32;  // kF32 or kBf16: what crosses the cut
   float ir_noise = 0;            // Gaussian, in units of each channel's deviation; 0 is none
-  uint32_t tail_layers = 0;
+  uint32_t tail_layers = 0;      // linear layers at the end that stay inside
   uint32_t classes = 0;
   Shape backnet_output_shape;   // {classes} without a tail
   uint32_t answer_classes = 5;  // top-k that an answer holds: 1 to min(classes, kMaxAnswerClasses)
@@ -52,11 +52,14 @@ struct Manifest {
 
   Preprocessing preprocessing;
 
-  // SHA-256 of the files of the bundle, as they lie there (sealed).
-  Sha256Digest frontnet_digest{}, mapping_digest{}, backnet_digest{};
+  // SHA-256 of the files of the bundle, as they lie there (sealed). The tail's counts where there is a tail, that of
+  // the audits' copy of the BackNet where there are audits.
+  Sha256Digest frontnet_digest{}, mapping_digest{}, backnet_digest{}, tail_digest{}, audit_digest{};
 
   bool open = false;  // anyone may ask; no secrecy of labels is promised then
   TeeClass tee_class = TeeClass::kHardware;
+  // The share of requests whose BackNet output the enclave computes itself, too, and the largest difference that
+  // passes, as a share of the range of its own output.
   uint32_t audit_per_million = 0;
   float audit_tolerance = 0;
 
@@ -91,8 +94,8 @@ ManifestSignature SignManifest(const Ed25519PrivateKey& owner, ByteSpan manifest
 Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature);
 Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature, const Ed25519PublicKey& owner);
 
-// The sealed parts: AES-256-GCM under a key of its own, 12 random bytes of nonce first. AAD = format version, bundle
-// id, part name ("frontnet", "mapping").
+// The sealed parts: AES-256-GCM, 12 random bytes of nonce first. AAD = format version, bundle id, part name. "mapping"
+// has a key of its own; "frontnet", "tail" and "audit" are the network, and share the FrontNet's.
 Bytes SealPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan plaintext);
 StatusOr<SecretBytes> OpenPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan sealed);
 

@@ -117,6 +117,14 @@ Opened OpenWith(const Bundle& bundle, const BundleKeys& keys) {
   return {std::move(*graph), std::move(*classes)};
 }
 
+Graph OpenGraph(const PartitionResult& result, std::string_view part, ByteSpan sealed) {
+  StatusOr<SecretBytes> bytes = OpenPart(result.keys.frontnet_key.span(), result.keys.bundle_id, part, sealed);
+  EXPECT_TRUE(bytes.ok()) << bytes.status();
+  StatusOr<Graph> graph = DecodeGraph(bytes->span());
+  EXPECT_TRUE(graph.ok()) << graph.status();
+  return std::move(*graph);
+}
+
 bool Contains(ByteSpan haystack, std::string_view needle) {
   return AsText(haystack).find(needle) != std::string_view::npos;
 }
@@ -171,6 +179,39 @@ TEST(MakeBundle, PartsTogetherAreTheWholeAtEveryCut) {
     ++partitioned;
   }
   EXPECT_GE(partitioned, 4u);
+}
+
+TEST(MakeBundle, ATailLeavesTheBackNetWithoutClassesAndTogetherTheyAreTheWhole) {
+  ImportedModel model = Tiny();
+  PartitionOptions options = TinyOptions();
+  options.tail_layers = 1;
+  options.audit_per_million = 1000;
+  PartitionResult result = Make(model.graph, options);
+  Opened opened = OpenWith(result.bundle, result.keys);
+  StatusOr<ImportedModel> back = ImportOnnx(result.bundle.backnet_onnx, "");
+  ASSERT_TRUE(back.ok()) << back.status();
+  Shape interface = back->graph.value(back->graph.outputs[0]).shape;
+  interface.erase(interface.begin());
+  EXPECT_EQ(interface, result.bundle.manifest.backnet_output_shape);
+  EXPECT_FALSE(Contains(result.bundle.backnet_onnx, "secret"));
+  const Graph tail = OpenGraph(result, "tail", result.bundle.tail_sealed);
+  const Graph audit = OpenGraph(result, "audit", result.bundle.audit_sealed);
+  EXPECT_TRUE(std::any_of(tail.nodes.begin(), tail.nodes.end(), [](const Node& n) { return n.op == "Gemm"; }));
+
+  const Tensor input = Picture({1, 3, 8, 8});
+  const Tensor ir = RunNetwork(opened.front, input);
+  const Tensor crossing = RunNetwork(back->graph, ir), own = RunNetwork(audit, ir);
+  const Tensor scores = RunNetwork(tail, crossing), whole = RunNetwork(UpTo(model.graph, "secret-scores"), input);
+  for (size_t i = 0; i < options.labels.size(); ++i) {
+    EXPECT_NEAR(scores.as<float>()[i], whole.as<float>()[opened.mapping.order[i]], 1e-5) << i;
+  }
+  for (size_t i = 0; i < own.as<float>().size(); ++i) {
+    EXPECT_NEAR(own.as<float>()[i], crossing.as<float>()[i], 1e-5) << i;
+  }
+
+  options.tail_layers = 2;  // nothing but these lies behind the cut
+  EXPECT_NE(MessageOf(MakeBundle(model.graph, Owner(), options).status()).find("--tail 2 leaves nothing"),
+            std::string::npos);
 }
 
 TEST(MakeBundle, BackNetHoldsNoNameNoLabelNoMetadata) {
@@ -324,9 +365,11 @@ class BundleFiles : public testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  std::string Write(const std::string& name, uint64_t version = 3) {
+  std::string Write(const std::string& name, uint64_t version = 3, uint32_t tail_layers = 1) {
     PartitionOptions options = TinyOptions();
     options.model_version = version;
+    options.tail_layers = tail_layers;
+    options.audit_per_million = 1000;
     std::string path = folder_ + "/" + name;
     Status status = WriteBundle(Make(Tiny().graph, options).bundle, path);
     EXPECT_TRUE(status.ok()) << status;
@@ -344,7 +387,8 @@ class BundleFiles : public testing::Test {
   std::string folder_;
 };
 
-constexpr const char* kFiles[] = {"manifest", "manifest.sig", "frontnet.sealed", "mapping.sealed", "backnet.onnx"};
+constexpr const char* kFiles[] = {"manifest",     "manifest.sig", "frontnet.sealed", "mapping.sealed",
+                                  "backnet.onnx", "tail.sealed",  "audit.sealed"};
 
 TEST_F(BundleFiles, RoundTrip) {
   std::string path = Write("a");
@@ -356,7 +400,7 @@ TEST_F(BundleFiles, RoundTrip) {
   std::set<std::string> files;
   for (const auto& entry : fs::directory_iterator(path)) files.insert(entry.path().filename());
   EXPECT_EQ(files, (std::set<std::string>{"manifest", "manifest.json", "manifest.sig", "frontnet.sealed",
-                                          "mapping.sealed", "backnet.onnx"}));
+                                          "mapping.sealed", "backnet.onnx", "tail.sealed", "audit.sealed"}));
 }
 
 TEST_F(BundleFiles, OneFlippedByteInAnyFileIsFoundAndTheFileNamed) {
@@ -398,13 +442,16 @@ TEST_F(BundleFiles, EveryTruncatedOrMissingFileIsFound) {
 }
 
 TEST_F(BundleFiles, PartsOfAnotherBundleAreFound) {
-  std::string a = Write("a"), b = Write("b");
+  std::string a = Write("a"), b = Write("b"), c = Write("c", 3, 0);
   for (const char* file : kFiles) {
+    // With a tail no class order is in the BackNet, so that it is the same in both.
+    if (file == std::string("backnet.onnx")) b = c;
     const Bytes own = Read(a + "/" + file);
     Overwrite(a + "/" + file, Read(b + "/" + file));
     std::string message = Refusal(a);
     EXPECT_NE(message.find(std::string(file).substr(0, 8)), std::string::npos) << file << ": " << message;
     Overwrite(a + "/" + file, own);
+    if (b == c) b = folder_ + "/b";
   }
   EXPECT_TRUE(OpenBundle(a).ok());
 }

@@ -170,6 +170,25 @@ class ServedBundle(unittest.TestCase):
                 done = self.deployment.classify(server, some[0], expect=1)
                 self.assertIn("BackNet grpc://", error_line(done))
 
+    def test_a_tail_and_audits_inside_give_the_same_answers(self):
+        deployment = Deployment(f"{self.folder.name}/inside", "--tail", "2", "--audits", "1")
+        some = PHOTOGRAPHS[:20]
+        plain = json.loads(self.deployment.classify(self.server, *some).stdout)
+        with deployment.serve() as server:
+            inside = json.loads(deployment.classify(server, *some).stdout)
+        for one, other in zip(inside, plain):
+            self.assertEqual(one["classes"][0]["label"], other["classes"][0]["label"], one["file"])
+            self.assertAlmostEqual(one["classes"][0]["probability"], other["classes"][0]["probability"], delta=1e-4)
+
+    def test_an_audit_finds_a_backnet_that_lies(self):
+        """The BackNet of another bundle has the same interface, but its classes are in another order."""
+        deployment = Deployment(f"{self.folder.name}/audited", "--audits", "1")
+        model = json.loads(run("attest", "--server", self.server.address, "--json").stdout)["model"]
+        with Server("backnet", self.deployment.bundle) as liar:
+            with deployment.serve("--backnet", f"grpc://{liar.address}/{model}") as server:
+                done = deployment.classify(server, PHOTOGRAPHS[0], expect=3)
+                self.assertIn("the audit failed", error_line(done))
+
 
 @unittest.skipUnless(READY, SKIP)
 class Failures(unittest.TestCase):

@@ -95,6 +95,17 @@ Graph TinyModel::BackNet(const std::vector<uint32_t>& order) const {
   return Finished(std::move(g));
 }
 
+Graph TinyModel::BackNetBeforeTail() const {
+  Graph g;
+  g.name = "back";
+  const ValueId in = g.AddValue("cut", DType::kF32, {1, kChannels, kSide, kSide});
+  const ValueId out = g.AddValue("tail", DType::kF32, {1, kChannels, kSide, kSide});
+  g.nodes.push_back({.op = "Relu", .name = "relu", .inputs = {in}, .outputs = {out}});
+  g.inputs = {in};
+  g.outputs = {out};
+  return Finished(std::move(g));
+}
+
 std::vector<double> TinyModel::Ir(ByteSpan rgb) const {
   auto pixel = [&](int64_t c, int64_t y, int64_t x) -> double {
     if (y < 0 || x < 0 || y >= kSide || x >= kSide) return 0;
@@ -154,10 +165,19 @@ TestBundle::TestBundle(const std::function<void(Manifest&)>& adjust) {
 }
 
 void TestBundle::Sign() {
-  const Bytes graph = Must(EncodeGraph(model.FrontNet()));
-  parts.frontnet_sealed = SealPart(frontnet_key.span(), manifest.bundle_id, "frontnet", graph);
+  auto seal = [&](std::string_view part, const Graph& graph) {
+    return SealPart(frontnet_key.span(), manifest.bundle_id, part, Must(EncodeGraph(graph)));
+  };
+  parts.frontnet_sealed = seal("frontnet", model.FrontNet());
   parts.mapping_sealed =
       SealPart(mapping_key.span(), manifest.bundle_id, "mapping", EncodeClassMapping(mapping).span());
+  const bool tail = manifest.tail_layers > 0;
+  if (tail) parts.tail_sealed = seal("tail", model.BackNet(mapping.order));
+  if (manifest.audit_per_million > 0) {
+    parts.audit_sealed = seal("audit", tail ? model.BackNetBeforeTail() : model.BackNet(mapping.order));
+  }
+  manifest.tail_digest = Sha256(parts.tail_sealed);
+  manifest.audit_digest = Sha256(parts.audit_sealed);
   manifest.frontnet_digest = Sha256(parts.frontnet_sealed);
   manifest.mapping_digest = Sha256(parts.mapping_sealed);
   parts.manifest = EncodeManifest(manifest);
@@ -174,6 +194,8 @@ std::string TestBundle::Write() const {
   write("manifest.sig", parts.manifest_signature);
   write("frontnet.sealed", parts.frontnet_sealed);
   write("mapping.sealed", parts.mapping_sealed);
+  if (!parts.tail_sealed.empty()) write("tail.sealed", parts.tail_sealed);
+  if (!parts.audit_sealed.empty()) write("audit.sealed", parts.audit_sealed);
   return folder;
 }
 
@@ -195,6 +217,7 @@ std::vector<float> TestBundle::BackNetScores(ByteSpan ir) const {
     std::memcpy(reinterpret_cast<uint8_t*>(&bits) + 4 - width, ir.data() + i, width);
     values.push_back(std::bit_cast<float>(bits));
   }
+  if (manifest.tail_layers > 0) return {values.begin(), values.end()};
   const std::vector<double> scores = model.Scores(values);
   std::vector<float> out;
   for (uint32_t c : mapping.order) out.push_back(static_cast<float>(scores[c]));

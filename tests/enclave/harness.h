@@ -2,7 +2,7 @@
 // it made by hand, and the client's, the owner's and the host's parts in the protocol.
 //
 // The network: u8 RGB 8x8, normalised, Conv 3x3 (3 to 4 channels, padded) and Relu | cut, IR [4,8,8] | Gemm to 10
-// classes.
+// classes. With a tail the Gemm is inside, and the BackNet is a Relu that changes nothing.
 #ifndef INFENCLAVE_TESTS_ENCLAVE_HARNESS_H_
 #define INFENCLAVE_TESTS_ENCLAVE_HARNESS_H_
 
@@ -28,6 +28,7 @@ struct TinyModel {
   Graph FrontNet() const;
   // Class order[i] at position i of the scores.
   Graph BackNet(const std::vector<uint32_t>& order) const;
+  Graph BackNetBeforeTail() const;
   // Loops as in a textbook, in double precision.
   std::vector<double> Ir(ByteSpan rgb) const;
   std::vector<double> Scores(std::span<const double> ir) const;  // in the model's own order
@@ -56,7 +57,7 @@ struct TestBundle {
   Bytes ProvisionCallFor(const KeyConfig& config, uint64_t lease) const;
   Credential MakeCredentialFor(std::string_view user) const;
 
-  // What the BackNet answers to an IR as it crosses the cut: f32 scores in the secret order.
+  // What the BackNet answers to an IR as it crosses the cut: f32 scores in the secret order, or the tail's input.
   std::vector<float> BackNetScores(ByteSpan ir) const;
   // The answer of a plain evaluation of the whole network.
   std::vector<AnswerClass> Expected(ByteSpan rgb) const;
