@@ -13,7 +13,7 @@ namespace {
 constexpr auto kDrain = std::chrono::seconds(30);
 
 struct Options {
-  std::string bundle, listen = "127.0.0.1:8011";
+  std::string bundle, listen = "127.0.0.1:8011", http;
   int64_t workers = 0;
   bool json = false;
 };
@@ -28,8 +28,8 @@ Status Run(const Options& options) {
       BackNetFactory backnet,
       BuiltinBackNet(bundle.backnet_onnx, {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape}));
   INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<BackNetServer> server,
-                              BackNetServer::Start(manifest, backnet, workers, options.listen));
-  PrintReady(options.json, server->address(),
+                              BackNetServer::Start(manifest, backnet, workers, options.listen, options.http));
+  PrintReady(options.json, server->address(), server->http_address(),
              Concat("ready on ", server->address(), ": infenclave serve ", options.bundle, " --backnet grpc://",
                     server->address(), "/", manifest.model_name));
   while (!stop.Wait(std::chrono::hours(1))) {
@@ -49,6 +49,7 @@ Command BacknetCommand() {
   command.declare = [options](Flags& flags) {
     flags.Text("BUNDLE", &options->bundle, "the folder that 'infenclave partition' made", true);
     flags.Text("--listen", &options->listen, "HOST:PORT (port 0 picks one) or unix:PATH; 127.0.0.1:8011 if not given");
+    flags.Text("--http", &options->http, "HOST:PORT for the protocol's REST half and /metrics; none if not given");
     flags.Int("--workers", &options->workers, "requests computed at once; 0 is one per core", 0, 1024);
     flags.Switch("--json", &options->json, "print the ready line as JSON");
   };

@@ -16,7 +16,7 @@ constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kWatch = std::chrono::milliseconds(500);
 
 struct Options {
-  std::string bundle, listen = "127.0.0.1:8001", backnet = "builtin", tee = "auto", enclave;
+  std::string bundle, listen = "127.0.0.1:8001", http, backnet = "builtin", tee = "auto", enclave;
   int64_t workers = 0;
   bool json = false;
 };
@@ -73,7 +73,7 @@ void Announce(const Options& options, const ConfidentialServer& server) {
     std::cerr << "no keys yet: infenclave provision " << options.bundle << ".keys --policy FILE --server "
               << server.address() << "\n";
   }
-  PrintReady(options.json, server.address(),
+  PrintReady(options.json, server.address(), server.http_address(),
              Concat("ready on ", server.address(), ": model ", manifest.model_name, ", version ",
                     manifest.model_version, ", TEE ", simulated ? "SIMULATED" : NameOf(server.model().tee()), ", ",
                     lanes, lanes == 1 ? " worker" : " workers"));
@@ -105,6 +105,7 @@ Status Serve(const Options& options) {
   std::cerr << "enclave: " << link->start_line() << "\n";
   ConfidentialServer::Options server_options;
   server_options.listen = options.listen;
+  server_options.http = options.http;
   server_options.model.max_batch = max_batch;
   INFENCLAVE_ASSIGN_OR_RETURN(
       std::unique_ptr<ConfidentialServer> server,
@@ -134,6 +135,7 @@ Command ServeCommand() {
   command.declare = [options](Flags& flags) {
     flags.Text("BUNDLE", &options->bundle, "the folder that 'infenclave partition' made", true);
     flags.Text("--listen", &options->listen, "HOST:PORT (port 0 picks one) or unix:PATH; 127.0.0.1:8001 if not given");
+    flags.Text("--http", &options->http, "HOST:PORT for the protocol's REST half and /metrics; none if not given");
     flags.Text("--backnet", &options->backnet, "builtin, or grpc://HOST:PORT/MODEL[/VERSION], several with commas");
     flags.OneOf("--tee", &options->tee, {"auto", "simulated", "sgx", "tdx", "sev-snp"},
                 "which TEE the enclave must be in");

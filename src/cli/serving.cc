@@ -34,11 +34,13 @@ bool StopSignal::Wait(std::chrono::milliseconds wait) {
   return true;
 }
 
-void PrintReady(bool json, const std::string& address, const std::string& text) {
+void PrintReady(bool json, const std::string& address, const std::string& http, const std::string& text) {
   if (json) {
-    std::cout << nlohmann::ordered_json{{"ready", true}, {"address", address}}.dump() << std::endl;
+    nlohmann::ordered_json ready{{"ready", true}, {"address", address}};
+    if (!http.empty()) ready["http"] = http;
+    std::cout << ready.dump() << std::endl;
   } else {
-    std::cout << text << std::endl;
+    std::cout << text << (http.empty() ? "" : " (HTTP on " + http + ")") << std::endl;
   }
 }
 

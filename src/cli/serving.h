@@ -23,8 +23,9 @@ class StopSignal {
   bool Wait(std::chrono::milliseconds wait);
 };
 
-// The ready line, at once: `text`, or with --json {"ready":true,"address":ADDRESS}.
-void PrintReady(bool json, const std::string& address, const std::string& text);
+// The ready line, at once: `text`, or with --json {"ready":true,"address":ADDRESS}, and "http":HTTP where it is not
+// empty.
+void PrintReady(bool json, const std::string& address, const std::string& http, const std::string& text);
 
 // A program that was built or installed beside this one.
 StatusOr<std::string> SiblingExecutable(const std::string& name);

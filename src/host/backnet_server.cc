@@ -1,5 +1,6 @@
 #include "host/backnet_server.h"
 
+#include "host/http_front.h"
 #include "oip/infer.h"
 #include "protocol/calls.h"
 
@@ -8,6 +9,7 @@ namespace {
 
 constexpr char kInput[] = "ir", kOutput[] = "scores";
 constexpr size_t kSlackBytes = 64 << 10;
+constexpr int kHttpThreads = 8;
 
 }  // namespace
 
@@ -73,12 +75,18 @@ Status BackNetModel::Serve(InferCall* call, BackNet& backnet) {
 }
 
 StatusOr<std::unique_ptr<BackNetServer>> BackNetServer::Start(const Manifest& manifest, const BackNetFactory& backnet,
-                                                              int workers, const std::string& listen) {
+                                                              int workers, const std::string& listen,
+                                                              const std::string& http) {
   std::unique_ptr<BackNetServer> server(new BackNetServer);
   INFENCLAVE_ASSIGN_OR_RETURN(server->model_, BackNetModel::Start(manifest, backnet, workers));
   server->service_ = std::make_unique<OipService>("infenclave backnet", server->model_.get());
   INFENCLAVE_ASSIGN_OR_RETURN(server->server_,
                               GrpcServer::Start(listen, {server->service_.get()}, server->model_->max_message_bytes()));
+  if (!http.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(server->http_,
+                                HttpServer::Start(http, MaxHttpBody(server->model_->max_message_bytes()), kHttpThreads,
+                                                  HttpFront(&server->service_->description(), nullptr)));
+  }
   return server;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "host/http_server.h"
 #include "host/worker_pool.h"
 #include "oip/grpc_server.h"
 #include "oip/service.h"
@@ -35,10 +36,12 @@ class BackNetModel final : public OipModel {
 
 class BackNetServer {
  public:
-  // `backnet` must take f32, whatever the manifest says of the enclave's side.
+  // `backnet` must take f32, whatever the manifest says of the enclave's side. `http`: as ConfidentialServer's.
   static StatusOr<std::unique_ptr<BackNetServer>> Start(const Manifest& manifest, const BackNetFactory& backnet,
-                                                        int workers, const std::string& listen);
+                                                        int workers, const std::string& listen,
+                                                        const std::string& http = "");
   const std::string& address() const { return server_->address(); }
+  std::string http_address() const { return http_ == nullptr ? "" : http_->address(); }
   void Shutdown(std::chrono::milliseconds drain) { server_->Shutdown(drain); }
 
  private:
@@ -46,6 +49,7 @@ class BackNetServer {
   std::unique_ptr<BackNetModel> model_;
   std::unique_ptr<OipService> service_;
   std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<HttpServer> http_;
 };
 
 }  // namespace infenclave

@@ -99,6 +99,13 @@ void ConfidentialModel::FillInfo() {
   if (simulated) info_.properties.emplace_back("warning", "simulated TEE: no protection from the machine's owner");
 }
 
+HostState ConfidentialModel::state() const {
+  return {.enclave = true,
+          .enclave_alive = link_->alive(),
+          .provisioned = provisioned_,
+          .queued = pool_->queue().waiting()};
+}
+
 bool ConfidentialModel::ready() const { return provisioned_.load() && link_->alive(); }
 
 void ConfidentialModel::Infer(InferCall* call) {

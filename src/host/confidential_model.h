@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "host/enclave_link.h"
+#include "host/metrics.h"
 #include "host/worker_pool.h"
 #include "oip/service.h"
 #include "protocol/calls.h"
@@ -38,6 +39,7 @@ class ConfidentialModel final : public OipModel {
   void Infer(InferCall* call) override;
 
   TeeKind tee() const { return tee_; }
+  HostState state() const;
   const Manifest& manifest() const { return manifest_; }
 
   // The enclave's own calls; `done` is called once, perhaps before this returns, perhaps on a worker.

@@ -1,5 +1,6 @@
 #include "host/confidential_server.h"
 
+#include "host/http_front.h"
 #include "protocol/sealed.h"
 
 namespace infenclave {
@@ -7,6 +8,8 @@ namespace {
 
 // Names, shapes and parameters around the tensors.
 constexpr size_t kSlackBytes = 64 << 10;
+// Each waits with its caller.
+constexpr int kHttpThreads = 32;
 
 }  // namespace
 
@@ -30,6 +33,11 @@ StatusOr<std::unique_ptr<ConfidentialServer>> ConfidentialServer::Start(std::uni
   INFENCLAVE_ASSIGN_OR_RETURN(server->server_,
                               GrpcServer::Start(options.listen, {server->oip_.get(), server->enclave_.get()},
                                                 largest + kSlackBytes, [&model] { return model.ready(); }));
+  if (!options.http.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(server->http_,
+                                HttpServer::Start(options.http, MaxHttpBody(largest + kSlackBytes), kHttpThreads,
+                                                  HttpFront(&server->oip_->description(), server->model_.get())));
+  }
   return server;
 }
 

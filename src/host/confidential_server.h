@@ -1,4 +1,5 @@
-// What `infenclave serve` runs: the Open Inference Protocol and the enclave's own service on one port.
+// What `infenclave serve` runs: the Open Inference Protocol and the enclave's own service on one port for gRPC, and on
+// another, if asked for, over HTTP.
 #ifndef INFENCLAVE_HOST_CONFIDENTIAL_SERVER_H_
 #define INFENCLAVE_HOST_CONFIDENTIAL_SERVER_H_
 
@@ -8,6 +9,7 @@
 
 #include "host/confidential_model.h"
 #include "host/enclave_service.h"
+#include "host/http_server.h"
 #include "oip/grpc_server.h"
 
 namespace infenclave {
@@ -17,12 +19,14 @@ class ConfidentialServer {
   struct Options {
     std::string listen = "127.0.0.1:8001";
     ConfidentialModel::Options model;
+    std::string http;  // HOST:PORT for REST and metrics; empty: none
   };
   // Listens when it returns. `manifest` is the bundle's, encoded; the enclave behind `link` must hold the same.
   static StatusOr<std::unique_ptr<ConfidentialServer>> Start(std::unique_ptr<EnclaveLink> link, ByteSpan manifest,
                                                              const BackNetFactory& backnet, const Options& options);
 
   const std::string& address() const { return server_->address(); }
+  std::string http_address() const { return http_ == nullptr ? "" : http_->address(); }
   const ConfidentialModel& model() const { return *model_; }
   const EnclaveLink& link() const { return *link_; }
   // Takes no new calls; those in flight are answered, or cancelled after `drain`.
@@ -36,6 +40,7 @@ class ConfidentialServer {
   std::unique_ptr<OipService> oip_;
   std::unique_ptr<EnclaveService> enclave_;
   std::unique_ptr<GrpcServer> server_;
+  std::unique_ptr<HttpServer> http_;
 };
 
 }  // namespace infenclave

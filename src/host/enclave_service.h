@@ -1,4 +1,4 @@
-// infenclave.v1.Enclave over gRPC: passes the enclave's own calls on.
+// infenclave.v1.Enclave: passes the enclave's own calls on, over gRPC and for any other transport.
 #ifndef INFENCLAVE_HOST_ENCLAVE_SERVICE_H_
 #define INFENCLAVE_HOST_ENCLAVE_SERVICE_H_
 
@@ -11,6 +11,12 @@ class EnclaveService final : public v1::Enclave::CallbackService {
  public:
   // The model must outlive the service.
   explicit EnclaveService(ConfidentialModel* model) : model_(model) {}
+
+  // `done` is called once, perhaps before this returns, perhaps on a worker.
+  static void AnswerGetEvidence(ConfidentialModel& model, const v1::GetEvidenceRequest& request,
+                                const std::function<void(StatusOr<v1::GetEvidenceResponse>)>& done);
+  static void AnswerProvision(ConfidentialModel& model, const v1::ProvisionRequest& request,
+                              const std::function<void(Status)>& done);
 
   grpc::ServerUnaryReactor* GetEvidence(grpc::CallbackServerContext*, const v1::GetEvidenceRequest*,
                                         v1::GetEvidenceResponse*) override;

@@ -88,6 +88,11 @@ RequestQueue::Control RequestQueue::TakeControl() {
   };
 }
 
+size_t RequestQueue::waiting() {
+  const std::lock_guard lock(mutex_);
+  return calls_.size();
+}
+
 void RequestQueue::Close() {
   {
     const std::lock_guard lock(mutex_);

@@ -41,6 +41,7 @@ class RequestQueue {
   Status PushControl(Control control);
   // Blocks until there is work. Nothing when the queue is closed and empty.
   std::optional<Work> Take();
+  size_t waiting();  // calls
   // Takes nothing more; what waits is still handed out.
   void Close();
 

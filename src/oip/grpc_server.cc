@@ -4,43 +4,17 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
-#include <netdb.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <climits>
 #include <condition_variable>
 #include <mutex>
 
-#include "base/file.h"
+#include "oip/listen.h"
 #include "oip/status.h"
 
 namespace infenclave {
 namespace {
-
-// gRPC says only that binding failed. This binds and lets go, and so knows why it would fail.
-Status TryBind(const std::string& host, const std::string& port, const std::string& listen) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return InvalidArgument("cannot listen on ", listen, ": ", gai_strerror(error));
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, freeaddrinfo);
-  UniqueFd fd(socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid()) return ErrnoStatus(Concat("cannot listen on ", listen));
-  const int yes = 1;
-  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  if (bind(fd.get(), found->ai_addr, found->ai_addrlen) == 0) return OkStatus();
-  if (errno == EADDRINUSE) {
-    return FailedPrecondition(
-        "port ", port, " is in use on ", host.empty() ? "this machine" : host,
-        ": stop what listens there, or choose another with --listen HOST:PORT (port 0 picks one)");
-  }
-  return ErrnoStatus(Concat("cannot listen on ", listen));
-}
 
 constexpr std::string_view kUnixPrefix = "unix:";
 constexpr auto kBetweenHealthChecks = std::chrono::milliseconds(100);
@@ -57,14 +31,9 @@ StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& liste
   std::string host;
   const bool is_unix = listen.starts_with(kUnixPrefix);
   if (!is_unix) {
-    const size_t colon = listen.rfind(':');
-    if (colon == std::string::npos || colon + 1 == listen.size()) {
-      return InvalidArgument("--listen '", listen, "' is not HOST:PORT or unix:PATH");
-    }
-    host = listen.substr(0, colon);
-    std::string bare = host;
-    if (bare.size() > 2 && bare.front() == '[' && bare.back() == ']') bare = bare.substr(1, bare.size() - 2);
-    INFENCLAVE_RETURN_IF_ERROR(TryBind(bare, listen.substr(colon + 1), listen));
+    // gRPC says only that binding failed; this knows why it would.
+    INFENCLAVE_ASSIGN_OR_RETURN(const ListenAddress address, CheckListen(listen, "--listen"));
+    host = address.host;
   }
   grpc::ServerBuilder builder;
   int port = 0;

@@ -17,6 +17,8 @@ class OipService final : public inference::GRPCInferenceService::CallbackService
   // The model must outlive the service.
   OipService(std::string server_name, OipModel* model) : description_(std::move(server_name), model) {}
 
+  const OipDescription& description() const { return description_; }
+
   grpc::ServerUnaryReactor* ModelInfer(grpc::CallbackServerContext*, const inference::ModelInferRequest*,
                                        inference::ModelInferResponse*) override;
 

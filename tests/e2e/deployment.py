@@ -94,9 +94,10 @@ class Server:
             self.reader.join()
             raise AssertionError("not ready: " + "".join(self.errors))
         ready = json.loads(line)
-        if ready != {"ready": True, "address": ready.get("address")}:
+        if ready.pop("ready", None) is not True or set(ready) - {"http"} != {"address"}:
             raise AssertionError(f"not a ready line: {line}")
         self.address = ready["address"]
+        self.http = ready.get("http")
 
     def __enter__(self):
         return self
