@@ -1,8 +1,11 @@
-"""The engine against ONNX Runtime and OpenVINO, and bf16 against f32, on the networks that INFENCLAVE_MODELS and
-INFENCLAVE_SHARED hold.
+"""The engine against ONNX Runtime, OpenVINO and Debian's darknet, and bf16 against f32.
 
-One process per engine and setting stays alive; they take turns (A B C A B C …), so that whatever else the machine does
-meets all of them alike. Prints a table of ratios (above 1: the engine is faster) and, with --json, one JSON object.
+Networks: the converted ones that INFENCLAVE_MODELS holds, those of INFENCLAVE_SHARED, the paper's three (Debian's .cfg
+files with weights drawn at random) and Inception-v3 (the same). One process per engine and setting stays alive; they
+take turns (A B C A B C …), so that whatever else the machine does meets all of them alike. Prints a table of
+milliseconds, ratios (above 1: the engine is faster) and GFLOP/s as a share of the peak that multiply-adds in registers
+reach in f32 (so bf16 may pass 100 %); the same as JSON goes to BUILD/bench/engine.json, or with --json to standard
+output instead.
 """
 import argparse
 import importlib.util
@@ -10,17 +13,26 @@ import json
 import os
 import pathlib
 import platform
+import re
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 
-ONNX_RUNTIME, OPENVINO = "onnxruntime", "openvino"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path += [str(ROOT / "bench"), str(ROOT / "tests/import")]
+
+ONNX_RUNTIME, OPENVINO, DARKNET = "onnxruntime", "openvino", "darknet"
+TURN_MS = 30  # what one engine computes before the next one's turn, at least one run
+FILES = {"efficientnet-lite0": "efficientnet-lite0.onnx", "efficientnet-lite2": "efficientnet-lite2.onnx",
+         "mobilenet-v2": "mobilenet_v2.onnx", "squeezenet-1.1": "squeezenet1.1-fp16.onnx"}
+PAPER = ("darknet", "extraction", "densenet201")
 
 
 def serve(version, run):
     """The child process: the protocol of engine_bench.cc."""
-    print("ready", version, flush=True)
+    print("ready - -", version, flush=True)
     for line in sys.stdin:
         for _ in range(int(line)):
             before = time.perf_counter()
@@ -32,11 +44,10 @@ def serve(version, run):
 def picture(shape, dtype):
     import numpy as np
 
-    shape = [d if isinstance(d, int) and d > 0 else 1 for d in shape]
     return (np.arange(np.prod(shape)) * 7919 % 1000 / 500 - 1).astype(dtype).reshape(shape)
 
 
-def serve_onnxruntime(model, threads):
+def serve_onnxruntime(model, threads, batch):
     import numpy as np
     import onnxruntime
 
@@ -45,45 +56,22 @@ def serve_onnxruntime(model, threads):
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     node = session.get_inputs()[0]
-    data = picture(node.shape, np.float16 if "float16" in node.type else np.float32)
+    data = picture([batch, *node.shape[1:]], np.float32)
     serve(onnxruntime.__version__, lambda: session.run(None, {node.name: data}))
 
 
-def serve_openvino(model, threads, precision):
+def serve_openvino(model, threads, batch, precision):
     import numpy as np
     import openvino
 
     network = openvino.Core().read_model(model)
-    shape = [d.get_length() if d.is_static else 1 for d in network.inputs[0].partial_shape]
+    shape = [batch] + [d.get_length() for d in list(network.inputs[0].partial_shape)[1:]]
     network.reshape(shape)
     compiled = openvino.Core().compile_model(network, "CPU", {
         "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision})
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(picture(shape, np.float32)))
     serve(openvino.__version__, request.infer)
-
-
-def has_openvino():
-    return importlib.util.find_spec("openvino") is not None
-
-
-def fp32_copy(model, folder):
-    """ONNX Runtime gets fp16 networks as fp32 ones: its fp16 kernels only cast, which would flatter the engine."""
-    import numpy as np
-    import onnx
-
-    proto = onnx.load(model)
-    halves = [t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
-    if not halves:
-        return model
-    for tensor in halves:
-        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
-    for value in [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]:
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
-            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    copy = folder / (pathlib.Path(model).stem + "-fp32.onnx")
-    onnx.save(proto, copy)
-    return copy
 
 
 class Contestant:
@@ -93,115 +81,213 @@ class Contestant:
         environment = {"GOMP_SPINCOUNT": "1000", **os.environ}
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, env=environment)
-        ready = self.process.stdout.readline().split(maxsplit=1)
+        ready = self.process.stdout.readline().split(maxsplit=3)
         if not ready or ready[0] != "ready":
             raise SystemExit(f"bench: {command[0]} did not start")
-        self.path = ready[1].strip()
+        self.compile_ms, self.gflop, self.path = ready[1], ready[2], ready[3].strip()
+        self.run(1)
+        self.runs = max(1, min(20, round(TURN_MS / self.run(1)[0])))
 
     def run(self, count):
         self.process.stdin.write(f"{count}\n")
         self.process.stdin.flush()
         return [float(ms) for ms in self.process.stdout.readline().split()]
 
+    def turn(self):
+        if self.runs > 1:
+            self.run(2)  # the other's threads stop spinning, caches are ours
+        self.ms += self.run(self.runs)
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
 
 
-def compare(commands, rounds, runs):
-    contestants = {name: Contestant(command) for name, command in commands.items()}
-    for _ in range(rounds):
+class Darknet:
+    """`darknet classifier predict`, which asks for a picture's path and says how long the network took."""
+    path, turns = "Debian", 2  # it is slow, and steady
+
+    def __init__(self, folder, name, threads):
+        self.ms = []
+        (folder / "names").write_text("".join(f"c{i}\n" for i in range(1000)), encoding="ascii")
+        (folder / "data").write_text("classes=1000\nnames=names\ntop=1\n", encoding="ascii")
+        self.process = subprocess.Popen(
+            ["darknet", "classifier", "predict", "data", f"{name}.cfg", f"{name}.weights"], cwd=folder, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)})
+
+    def turn(self):
+        if len(self.ms) == self.turns:
+            return
+        self.process.stdin.write(b"picture.png\n")
+        said = b""
+        while not (found := re.search(rb"Predicted in ([0-9.]+) seconds", said)):
+            if not (more := os.read(self.process.stderr.fileno(), 4096)):
+                raise SystemExit("bench: darknet ended")
+            said += more
+        self.ms.append(1000 * float(found[1]))
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(contestants, seconds):
+    """Rounds of turns for so many seconds, but at least five."""
+    started, rounds = time.monotonic(), 0
+    while rounds < 5 or time.monotonic() - started < seconds:
         for contestant in contestants.values():
-            time.sleep(0.005)  # the other's threads stop spinning
-            contestant.run(2)
-            contestant.ms += contestant.run(runs)
+            time.sleep(0.005)
+            contestant.turn()
+        rounds += 1
     for contestant in contestants.values():
         contestant.close()
-    return {name: {"min": min(c.ms), "median": statistics.median(c.ms), "path": c.path}
-            for name, c in contestants.items()}
+    return {name: {"min": min(c.ms), "median": statistics.median(c.ms)} for name, c in contestants.items()}
 
 
-def machine():
+def machine(bench):
     model = platform.processor()
     for line in open("/proc/cpuinfo", encoding="utf-8"):
         if line.startswith("model name"):
             model = line.split(":", 1)[1].strip()
             break
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0))}
+    peak = float(subprocess.run([bench, "peak", "1"], check=True, capture_output=True, text=True).stdout)
+    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "peak_gflops_per_core": peak}
 
 
-def networks(arguments):
-    folders = [os.environ.get("INFENCLAVE_MODELS", "build/models"),
-               os.path.join(os.environ.get("INFENCLAVE_SHARED", "../shared"), "models")]
-    found = {}
-    for name, file in [("efficientnet-lite0", "efficientnet-lite0.onnx"),
-                       ("efficientnet-lite2", "efficientnet-lite2.onnx"),
-                       ("mobilenet-v2", "mobilenet_v2.onnx"),
-                       ("squeezenet-1.1", "squeezenet1.1-fp16.onnx")]:
-        path = next((pathlib.Path(f, file) for f in folders if pathlib.Path(f, file).exists()), None)
-        if arguments.networks and name not in arguments.networks:
-            continue
-        if path is None:
-            print(f"bench: {name} left out: no {file} in {' or '.join(folders)}", file=sys.stderr)
+def make_paper(folder, name):
+    """The files of one of the paper's networks, and a picture for darknet."""
+    import numpy as np
+    from darknet_files import CFG, make_weights, sections, smooth_noise, write_png
+
+    source = pathlib.Path(CFG, f"{name}.cfg")
+    if not source.exists():
+        return None
+    shutil.copy(source, folder)
+    rng = np.random.default_rng(1)
+    make_weights(folder / f"{name}.weights", sections(source), rng)
+    write_png(folder / "picture.png", smooth_noise(rng, 256, 256))
+    return folder / f"{name}.cfg"
+
+
+def make_inception(folder):
+    import inception
+
+    inception.build(folder / "inception-v3.onnx")
+    return folder / "inception-v3.onnx"
+
+
+def networks(wanted, folder):
+    folders = [os.environ.get("INFENCLAVE_MODELS", ROOT / "build/models"),
+               pathlib.Path(os.environ.get("INFENCLAVE_SHARED", ROOT / "../shared"), "models")]
+    for name in wanted:
+        if name in PAPER:
+            path = make_paper(folder, name)
+        elif name == "inception-v3":
+            path = make_inception(folder)
         else:
-            found[name] = path
+            path = next((pathlib.Path(f, FILES[name]) for f in folders if pathlib.Path(f, FILES[name]).exists()), None)
+        if path is None:
+            print(f"bench: {name} left out: its file is not there", file=sys.stderr)
+        else:
+            yield name, path
+
+
+def contestants_of(arguments, name, model, reference, threads, batch):
+    bench, here = arguments.build / "engine_bench", [sys.executable, __file__]
+    commands = {"f32": [bench, "run", model, "f32", threads, batch],
+                ONNX_RUNTIME: [*here, ONNX_RUNTIME, reference, threads, batch],
+                OPENVINO: [*here, OPENVINO, reference, threads, batch, "f32"],
+                "bf16": [bench, "run", model, "bf16", threads, batch],
+                "openvino bf16": [*here, OPENVINO, reference, threads, batch, "bf16"]}
+    if importlib.util.find_spec("openvino") is None:
+        commands = {key: command for key, command in commands.items() if OPENVINO not in key}
+    found = {key: Contestant(command) for key, command in commands.items()}
+    if name in PAPER and batch == 1 and shutil.which("darknet"):
+        found[DARKNET] = Darknet(model.parent, name, threads)
     return found
 
 
-def ratios_of(row, key):
+def ratios_of(ms, key):
     """How much longer the others take; f32 against the better of its peers."""
-    out = {"peers : f32": min(row[peer][key] for peer in (ONNX_RUNTIME, OPENVINO) if peer in row) / row["f32"][key],
-           "f32 : bf16": row["f32"][key] / row["bf16"][key]}
-    if "openvino bf16" in row:
-        out["openvino : bf16"] = row["openvino bf16"][key] / row["bf16"][key]
+    out = {"peers:f32": min(ms[peer][key] for peer in (ONNX_RUNTIME, OPENVINO) if peer in ms) / ms["f32"][key],
+           "f32:bf16": ms["f32"][key] / ms["bf16"][key]}
+    if "openvino bf16" in ms:
+        out["openvino:bf16"] = ms["openvino bf16"][key] / ms["bf16"][key]
+    if DARKNET in ms:
+        out["darknet:bf16"] = ms[DARKNET][key] / ms["bf16"][key]
     return out
 
 
-def main():
-    if len(sys.argv) == 4 and sys.argv[1] == ONNX_RUNTIME:
-        return serve_onnxruntime(sys.argv[2], int(sys.argv[3]))
-    if len(sys.argv) == 5 and sys.argv[1] == OPENVINO:
-        return serve_openvino(sys.argv[2], int(sys.argv[3]), sys.argv[4])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", help="names as in the table; all if none is given")
-    parser.add_argument("--build", type=pathlib.Path, default="build", help="folder with engine_bench")
-    parser.add_argument("--threads", default="1,2", help="numbers of threads, separated by commas")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--runs", type=int, default=8, help="runs of each per round")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+def measure(arguments, name, model, reference, threads, batch, peak):
+    contestants = contestants_of(arguments, name, model, reference, threads, batch)
+    ours = {key: contestants[key] for key in ("f32", "bf16")}
+    ms = compare(contestants, arguments.seconds)
+    share = {key: float(c.gflop) / ms[key]["min"] * 1000 / (peak * threads) for key, c in ours.items()}
+    return {"network": name, "threads": threads, "batch": batch, "ms": ms, "gflop": float(ours["f32"].gflop),
+            "share_of_peak": share, "compile_ms": {key: float(c.compile_ms) for key, c in ours.items()},
+            "ratio": {key: ratios_of(ms, key) for key in ("min", "median")},
+            "versions": {key: c.path for key, c in contestants.items()}}
 
-    ours = arguments.build / "engine_bench"
-    result = {"machine": machine(), "networks": []}
-    columns = ["f32", ONNX_RUNTIME] + [OPENVINO] * has_openvino() + ["bf16"] + ["openvino bf16"] * has_openvino()
-    for name, model in networks(arguments).items():
-        reference = fp32_copy(model, arguments.build)
-        for threads in map(int, arguments.threads.split(",")):
-            commands = {"f32": [ours, model, "f32", threads], "bf16": [ours, model, "bf16", threads],
-                        ONNX_RUNTIME: [sys.executable, __file__, ONNX_RUNTIME, reference, threads],
-                        OPENVINO: [sys.executable, __file__, OPENVINO, reference, threads, "f32"],
-                        "openvino bf16": [sys.executable, __file__, OPENVINO, reference, threads, "bf16"]}
-            row = compare({column: commands[column] for column in columns}, arguments.rounds, arguments.runs)
-            ratios = {key: ratios_of(row, key) for key in ("min", "median")}
-            if not result["networks"]:
-                result["machine"]["path"] = row["bf16"]["path"]
-                result["peers"] = {c: row[c]["path"] for c in (ONNX_RUNTIME, OPENVINO) if c in row}
+
+def print_row(row):
+    ms, ratio, share = row["ms"], row["ratio"], row["share_of_peak"]
+    columns = ["f32", ONNX_RUNTIME, OPENVINO, "bf16", "openvino bf16", DARKNET]
+    cells = [f"{ms[c]['min']:.2f}/{ms[c]['median']:.2f}" if c in ms else "-" for c in columns]
+    cells += [f"{ratio['min'][r]:.2f}/{ratio['median'][r]:.2f}" if r in ratio["min"] else "-"
+              for r in ("peers:f32", "f32:bf16", "openvino:bf16", "darknet:bf16")]
+    cells += [f"{share['f32']:.0%} {share['bf16']:.0%}"]
+    print(f"{row['network']:19}{row['threads']:>2}{row['batch']:>3}" + "".join(f"{cell:>14}" for cell in cells),
+          flush=True)
+
+
+def main():
+    if len(sys.argv) > 1 and sys.argv[1] in (ONNX_RUNTIME, OPENVINO):
+        serve_child = serve_onnxruntime if sys.argv[1] == ONNX_RUNTIME else serve_openvino
+        return serve_child(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:])
+    every = [*FILES, *PAPER, "inception-v3"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", help="of " + ", ".join(every) + "; all if none is given")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build", help="folder with engine_bench")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, separated by commas")
+    parser.add_argument("--batches", default="1,8", help="batch sizes, separated by commas")
+    parser.add_argument("--seconds", type=float, default=6, help="for each row of the table")
+    parser.add_argument("--json", action="store_true", help="JSON instead of the table")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.networks) - set(every):
+        parser.error(f"no such network: {', '.join(sorted(unknown))}")
+
+    folder = arguments.build / "bench"
+    folder.mkdir(exist_ok=True)
+    result = {"machine": machine(arguments.build / "engine_bench"), "rows": []}
+    peak = result["machine"]["peak_gflops_per_core"]
+    for name, model in networks(arguments.networks or every, folder):
+        reference = folder / f"{name}.peer.onnx"
+        subprocess.run([arguments.build / "engine_bench", "export", model, reference], check=True)
+        for batch in map(int, arguments.batches.split(",")):
+            for threads in map(int, arguments.threads.split(",")):
+                row = measure(arguments, name, model, reference, threads, batch, peak)
+                if not result["rows"] and not arguments.json:
+                    print_header(result["machine"], row)
+                result["rows"].append(row)
                 if not arguments.json:
-                    print(f"{result['machine']['cpu']}, {result['machine']['cores']} cores, {row['bf16']['path']}; "
-                          + ", ".join(f"{peer} {version}" for peer, version in result["peers"].items())
-                          + ". Milliseconds, then ratios (above 1: the engine is faster), as min/median.\n"
-                          + f"{'network':20}{'threads':>8}" + "".join(f"{c:>15}" for c in [*columns, *ratios["min"]]),
-                          flush=True)
-            result["networks"].append({"network": name, "threads": threads,
-                                       "ms": {k: {"min": v["min"], "median": v["median"]} for k, v in row.items()},
-                                       "ratio": ratios})
-            if not arguments.json:
-                cells = [f"{row[k]['min']:.2f}/{row[k]['median']:.2f}" for k in columns]
-                cells += [f"{ratios['min'][k]:.2f}/{ratios['median'][k]:.2f}" for k in ratios["min"]]
-                print(f"{name:20}{threads:>8}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
+                    print_row(row)
+    text = json.dumps(result)
     if arguments.json:
-        print(json.dumps(result))
+        print(text)
+    else:
+        (folder / "engine.json").write_text(text, encoding="ascii")
     return 0
+
+
+def print_header(where, row):
+    columns = ["f32", ONNX_RUNTIME, OPENVINO, "bf16", "openvino bf16", DARKNET, "peers:f32", "f32:bf16",
+               "openvino:bf16", "darknet:bf16", "of peak"]
+    versions = ", ".join(f"{c} {row['versions'][c]}" for c in (ONNX_RUNTIME, OPENVINO) if c in row["versions"])
+    print(f"{where['cpu']}, {where['cores']} cores of {where['peak_gflops_per_core']:.0f} GFLOP/s (f32), "
+          f"{row['versions']['bf16']}; {versions}. Milliseconds, then ratios (above 1: the engine is faster), as "
+          "min/median; T threads, B pictures.\n"
+          f"{'network':19}{'T':>2}{'B':>3}" + "".join(f"{c:>14}" for c in columns), flush=True)
 
 
 if __name__ == "__main__":
