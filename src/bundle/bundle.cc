@@ -47,6 +47,13 @@ uint32_t LabelBytes(const std::vector<std::string>& labels) {
   return static_cast<uint32_t>((std::max<size_t>(longest, 1) + 63) / 64 * 64);
 }
 
+// So that the mapping's size tells as little.
+std::vector<std::string> Padded(std::vector<std::string> labels) {
+  const uint32_t length = LabelBytes(labels);
+  for (std::string& label : labels) label.resize(length);
+  return labels;
+}
+
 // The enclave has to know every operator of what it runs.
 Status CheckKnown(const Graph& graph, std::string_view where, std::string_view advice) {
   for (const Node& node : graph.nodes) {
@@ -200,7 +207,7 @@ StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey
   if (options.audit_per_million > 0) {
     INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.audit_sealed, SealGraph(rest.back, out.keys, "audit"));
   }
-  SecretBytes mapping = EncodeClassMapping({std::move(rest.order), options.labels});
+  SecretBytes mapping = EncodeClassMapping({std::move(rest.order), Padded(options.labels)});
   out.bundle.mapping_sealed = SealPart(out.keys.mapping_key.span(), out.keys.bundle_id, "mapping", mapping.span());
   INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.backnet_onnx,
                               ExportOnnx(rest.back, {.anonymous = true, .symbolic_batch = true}));

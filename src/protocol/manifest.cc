@@ -1,7 +1,9 @@
 #include "protocol/manifest.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 
 #include "protocol/secret_writer.h"
 
@@ -259,34 +261,62 @@ StatusOr<SecretBytes> OpenPart(ByteSpan key, const BundleId& id, std::string_vie
 // ---- the class mapping ----------------------------------------------------------------------------------------------
 
 SecretBytes EncodeClassMapping(const ClassMapping& mapping) {
-  size_t size = 8 + 4 * mapping.order.size();
-  for (const std::string& label : mapping.labels) size += 4 + label.size();
-  internal::SecretWriter out(size);
+  INFENCLAVE_CHECK(mapping.order.size() == mapping.labels.size());
+  size_t longest = 0;
+  for (const std::string& label : mapping.labels) longest = std::max(longest, label.size());
+  internal::SecretWriter out(8 + (4 + longest) * mapping.order.size());
   out.U32(static_cast<uint32_t>(mapping.order.size()));
+  out.U32(static_cast<uint32_t>(longest));
   for (uint32_t i : mapping.order) out.U32(i);
-  out.U32(static_cast<uint32_t>(mapping.labels.size()));
-  for (const std::string& label : mapping.labels) out.Block(AsBytes(label));
+  for (const std::string& label : mapping.labels) {
+    out.Raw(AsBytes(label));
+    out.Skip(longest - label.size());
+  }
   return out.Take();
 }
+
+namespace {
+
+// Whether `order` holds each of 0 .. n-1 once, found without a branch or an address that depends on it: the polynomials
+// with these roots are equal, and by Schwartz and Zippel two that differ agree at a random point of a field of p
+// elements with a chance of n/p at most; here p = 2^61 - 1.
+bool IsPermutation(std::span<const uint32_t> order) {
+  using Wide = unsigned __int128;
+  constexpr uint64_t kPrime = (uint64_t{1} << 61) - 1;
+  auto reduce = [](uint64_t v) {
+    v = (v & kPrime) + (v >> 61);
+    return v - (kPrime & (uint64_t{0} - static_cast<uint64_t>(v >= kPrime)));
+  };
+  auto multiply = [&reduce](uint64_t a, uint64_t b) {
+    const Wide product = static_cast<Wide>(a) * b;
+    return reduce((static_cast<uint64_t>(product) & kPrime) + static_cast<uint64_t>(product >> 61));
+  };
+  const std::array<uint8_t, 8> random = RandomArray<8>();
+  uint64_t point;
+  std::memcpy(&point, random.data(), sizeof(point));
+  point &= kPrime >> 1;  // so that adding a class does not overflow
+  uint64_t found = 1, wanted = 1;
+  for (size_t i = 0; i < order.size(); ++i) {
+    found = multiply(found, reduce(point + order[i]));
+    wanted = multiply(wanted, reduce(point + i));
+  }
+  return found == wanted;
+}
+
+}  // namespace
 
 StatusOr<ClassMapping> DecodeClassMapping(ByteSpan bytes) {
   ByteReader in(bytes, "class mapping");
   ClassMapping out;
-  const size_t n = in.Count(std::min<size_t>(kMaxClasses, bytes.size() / 8));
+  const size_t n = in.Count(std::min<size_t>(kMaxClasses, bytes.size() / 4));
+  const uint32_t label_bytes = DecodeRange(in, "length of labels", 0, kMaxLabelBytes);
   if (in.ok() && n == 0) in.Fail("no classes");
+  INFENCLAVE_RETURN_IF_ERROR(in.status());
   out.order.resize(n);
-  std::vector<bool> seen(n);
-  for (uint32_t& i : out.order) {
-    i = in.U32();
-    if (!in.ok() || i >= n || seen[i]) {
-      in.Fail("the class order is no permutation");
-      break;
-    }
-    seen[i] = true;
-  }
-  if (in.Count(n) != n) in.Fail("classes and labels differ in number");
-  out.labels.resize(in.ok() ? n : 0);
-  for (std::string& label : out.labels) label = in.Text(kMaxLabelBytes);
+  for (uint32_t& i : out.order) i = in.U32();
+  out.labels.reserve(n);
+  for (size_t i = 0; i < n && in.ok(); ++i) out.labels.emplace_back(AsText(in.Raw(label_bytes)));
+  if (in.ok() && !IsPermutation(out.order)) in.Fail("the class order is no permutation");
   INFENCLAVE_RETURN_IF_ERROR(in.Finish());
   return out;
 }

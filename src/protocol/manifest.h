@@ -100,12 +100,14 @@ Bytes SealPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan
 StatusOr<SecretBytes> OpenPart(ByteSpan key, const BundleId& id, std::string_view part, ByteSpan sealed);
 
 // The class mapping, mapping.sealed's plaintext: position i of the BackNet's scores is class order[i], called
-// labels[order[i]].
+// labels[order[i]]. Labels are all padded with zeros to the length of the longest, so that neither the size of what is
+// sealed nor the time and the addresses of decoding it tell more than that length.
 struct ClassMapping {
   std::vector<uint32_t> order;  // a permutation
   std::vector<std::string> labels;
 };
 SecretBytes EncodeClassMapping(const ClassMapping& mapping);
+// Data-oblivious in order and labels. The labels come padded.
 StatusOr<ClassMapping> DecodeClassMapping(ByteSpan bytes);
 
 }  // namespace infenclave

@@ -22,6 +22,10 @@ class SecretWriter {
     std::copy(bytes.begin(), bytes.end(), out_.data() + at_);
     at_ += bytes.size();
   }
+  void Skip(size_t n) {  // leaves zeros
+    INFENCLAVE_CHECK(n <= out_.size() - at_);
+    at_ += n;
+  }
   void Block(ByteSpan bytes) {
     INFENCLAVE_CHECK(bytes.size() <= UINT32_MAX);
     U32(static_cast<uint32_t>(bytes.size()));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <random>
 
 #include "protocol/calls.h"
 #include "tests/protocol/samples.h"
@@ -227,10 +228,29 @@ TEST(ClassMapping, OnlyPermutations) {
   EXPECT_TRUE(decode({{1, 0}, {"a", ""}}).ok());
   EXPECT_THAT(MessageOf(decode({{0, 0}, {"a", "b"}})), HasSubstr("no permutation"));
   EXPECT_THAT(MessageOf(decode({{0, 2}, {"a", "b"}})), HasSubstr("no permutation"));
-  EXPECT_THAT(MessageOf(decode({{1, 0}, {"a"}})), HasSubstr("differ in number"));
-  EXPECT_THAT(MessageOf(decode({{0}, {"a", "b"}})), HasSubstr("exceeds the limit"));
+  EXPECT_THAT(MessageOf(decode({{0, UINT32_MAX}, {"a", "b"}})), HasSubstr("no permutation"));
+  for (uint32_t seed = 0; seed < 100; ++seed) {
+    ClassMapping mapping;
+    for (uint32_t i = 0; i < 50; ++i) mapping.order.push_back(i);
+    std::shuffle(mapping.order.begin(), mapping.order.end(), std::mt19937(seed));
+    mapping.labels.resize(50);
+    EXPECT_TRUE(decode(mapping).ok());
+    // Two wrong ones whose sum is right.
+    uint32_t &a = mapping.order[seed % 50], &b = mapping.order[(seed + 7) % 50];
+    if (a + 1 == b) std::swap(a, b);  // else they would only change places
+    ++a;
+    --b;
+    EXPECT_THAT(MessageOf(decode(mapping)), HasSubstr("no permutation"));
+  }
   EXPECT_THAT(MessageOf(decode({{}, {}})), HasSubstr("no classes"));
-  EXPECT_THAT(MessageOf(decode({{0}, {std::string(1025, 'x')}})), HasSubstr("limit of 1024"));
+  EXPECT_THAT(MessageOf(decode({{0}, {std::string(1025, 'x')}})), HasSubstr("length of labels is 1025"));
+}
+
+TEST(ClassMapping, LabelsArePaddedSoThatOnlyTheLongestShows) {
+  const SecretBytes one = EncodeClassMapping({{1, 0}, {"a", "four"}}),
+                    other = EncodeClassMapping({{1, 0}, {"abc", "four"}});
+  EXPECT_EQ(one.size(), other.size());
+  EXPECT_EQ(DecodeClassMapping(one.span())->labels, (std::vector<std::string>{std::string("a\0\0\0", 4), "four"}));
 }
 
 TEST(KeyConfig, OtherVersionsAndSuitesAreUnimplemented) {
