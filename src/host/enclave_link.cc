@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -124,11 +125,18 @@ std::vector<std::string> CommandLine(const SpawnOptions& options) {
   return out;
 }
 
-// Ours, but OpenMP waits without spinning: its threads would steal the cores that the BackNet computes on.
+// Of ours only what the loader, oneDNN, OpenMP and sanitizers read: nothing in there configures what else is trusted
+// (OPENSSL_CONF, say). OpenMP waits without spinning: its threads would steal the cores that the BackNet computes on.
 std::vector<std::string> Environment() {
+  constexpr std::string_view kKept[] = {
+      "LD_LIBRARY_PATH=", "DNNL_MAX_CPU_ISA=", "ONEDNN_MAX_CPU_ISA=", "GOMP_SPINCOUNT=",
+      "ASAN_OPTIONS=",    "UBSAN_OPTIONS=",    "TSAN_OPTIONS="};
   std::vector<std::string> out = {"OMP_WAIT_POLICY=passive"};
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with("OMP_WAIT_POLICY=")) out.emplace_back(*entry);
+    const std::string_view text = *entry;
+    if (std::any_of(std::begin(kKept), std::end(kKept), [&](auto name) { return text.starts_with(name); })) {
+      out.emplace_back(text);
+    }
   }
   return out;
 }

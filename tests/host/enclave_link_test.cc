@@ -14,6 +14,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/file.h"
 #include "enclave/channel.h"
 #include "enclave/socket_address.h"
 #include "tests/enclave/harness.h"
@@ -24,6 +25,7 @@ namespace infenclave {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 const std::string kEnclave = INFENCLAVE_BINARY_DIR "/infenclave-enclave";
@@ -188,6 +190,22 @@ TEST(EnclaveLink, WhenTheEnclaveDiesEveryLaneIsUnavailableAtOnceAndForever) {
   EXPECT_EQ(status.code(), StatusCode::kUnavailable);
   EXPECT_THAT(MessageOf(status), HasSubstr("was ended by signal 9"));
   EXPECT_THAT(MessageOf(status), HasSubstr("provision it again"));
+}
+
+TEST(EnclaveLink, GivesTheEnclaveNoneOfItsOwnEnvironment) {
+  TestBundle bundle;
+  Folder folder(bundle);
+  ::setenv("OPENSSL_CONF", "/nowhere", 1);
+  ::setenv("DNNL_MAX_CPU_ISA", "AVX512_CORE", 0);
+  auto link = EnclaveLink::Spawn({kEnclave, folder.path, {}});
+  ::unsetenv("OPENSSL_CONF");
+  ASSERT_TRUE(link.ok()) << link.status();
+  const StatusOr<Bytes> environment = ReadFile(Concat("/proc/", Children().at(0), "/environ"), 1 << 20);
+  if (environment.status().code() == StatusCode::kPermissionDenied) GTEST_SKIP() << "NOT ROOT: not tested";
+  ASSERT_TRUE(environment.ok()) << environment.status();
+  EXPECT_THAT(std::string(AsText(*environment)), HasSubstr("OMP_WAIT_POLICY=passive"));
+  EXPECT_THAT(std::string(AsText(*environment)), HasSubstr("DNNL_MAX_CPU_ISA="));
+  EXPECT_THAT(std::string(AsText(*environment)), Not(HasSubstr("OPENSSL_CONF")));
 }
 
 TEST(EnclaveLink, LeavesNoProcessBehind) {
