@@ -11,15 +11,27 @@ namespace infenclave {
 namespace {
 
 // A remote BackNet gains from batches; the engine in this process computes picture by picture anyway.
-constexpr int kRemoteBatch = 8;
+constexpr int kBuiltinBatch = 1, kRemoteBatch = 8;
 constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kWatch = std::chrono::milliseconds(500);
 
 struct Options {
   std::string bundle, listen = "127.0.0.1:8001", http, backnet = "builtin", tee = "auto", enclave;
-  int64_t workers = 0;
+  int64_t workers = 0, max_batch = 0, batch_delay_us = 0, max_queue = 256, in_flight = 8;
   bool json = false;
 };
+
+bool IsBuiltin(const Options& options) { return options.backnet == "builtin"; }
+
+int MaxBatch(const Options& options) {
+  if (options.max_batch > 0) return static_cast<int>(options.max_batch);
+  return IsBuiltin(options) ? kBuiltinBatch : kRemoteBatch;
+}
+
+int Workers(const Options& options) {
+  if (options.workers > 0) return static_cast<int>(options.workers);
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 // `--tee auto` takes the simulated TEE for simulated bundles only, and nothing takes it for others.
 Status CheckTee(const Options& options, TeeClass bundle) {
@@ -42,24 +54,38 @@ Status CheckTee(const Options& options, TeeClass bundle) {
   return OkStatus();
 }
 
-StatusOr<std::unique_ptr<EnclaveLink>> OpenLink(const Options& options, int workers, int max_batch) {
+// Whom to ask, and how many batches may be with them.
+struct BackNetChoice {
+  BackNetFactory factory;
+  int max_in_flight = 0;
+  std::shared_ptr<PackedWeights> weights = std::make_shared<PackedWeights>();  // of the one in this process
+};
+
+StatusOr<BackNetChoice> ChooseBackNet(const Options& options, const Bundle& bundle) {
+  const Manifest& manifest = bundle.manifest;
+  const BackNetShape shape{manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape};
+  BackNetChoice choice;
+  if (IsBuiltin(options)) {
+    INFENCLAVE_ASSIGN_OR_RETURN(choice.factory, BuiltinBackNet(bundle.backnet_onnx, shape, choice.weights));
+    return choice;
+  }
+  const StatusOr<std::vector<OipEndpoint>> endpoints = ParseEndpoints(options.backnet);
+  if (!endpoints.ok()) return UsageError("--backnet: " + MessageOf(endpoints.status()) + ", nor 'builtin'");
+  choice.max_in_flight = static_cast<int>(options.in_flight * static_cast<int64_t>(endpoints->size()));
+  INFENCLAVE_ASSIGN_OR_RETURN(choice.factory, RemoteBackNet(*endpoints, shape));
+  return choice;
+}
+
+StatusOr<std::unique_ptr<EnclaveLink>> OpenLink(const Options& options, int max_in_flight) {
   if (!options.enclave.empty()) return EnclaveLink::Attach(options.enclave);
   SpawnOptions spawn;
   INFENCLAVE_ASSIGN_OR_RETURN(spawn.executable, SiblingExecutable("infenclave-enclave"));
   spawn.bundle_path = options.bundle;
-  spawn.enclave.lanes = workers;
-  spawn.enclave.max_batch = max_batch;
+  spawn.enclave.lanes = Workers(options);
+  spawn.enclave.max_batch = MaxBatch(options);
+  const auto batches = static_cast<size_t>(max_in_flight + Workers(options));
+  spawn.enclave.max_pending = std::max(spawn.enclave.max_pending, batches * static_cast<size_t>(MaxBatch(options)));
   return EnclaveLink::Spawn(spawn);
-}
-
-StatusOr<BackNetFactory> MakeBackNet(const Options& options, const Bundle& bundle,
-                                     std::shared_ptr<PackedWeights> weights) {
-  const Manifest& manifest = bundle.manifest;
-  const BackNetShape shape{manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape};
-  if (options.backnet == "builtin") return BuiltinBackNet(bundle.backnet_onnx, shape, std::move(weights));
-  const StatusOr<std::vector<OipEndpoint>> endpoints = ParseEndpoints(options.backnet);
-  if (!endpoints.ok()) return UsageError("--backnet: " + MessageOf(endpoints.status()) + ", nor 'builtin'");
-  return RemoteBackNet(*endpoints, shape);
 }
 
 size_t RoundedMegabytes(size_t bytes) { return (bytes + 500'000) / 1'000'000; }
@@ -96,28 +122,27 @@ Status Serve(const Options& options) {
   StopSignal stop;
   INFENCLAVE_ASSIGN_OR_RETURN(Bundle bundle, OpenBundle(options.bundle));
   INFENCLAVE_RETURN_IF_ERROR(CheckTee(options, bundle.manifest.tee_class));
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  const int workers = options.workers > 0 ? static_cast<int>(options.workers) : cores;
-  const int max_batch = options.backnet == "builtin" ? 1 : kRemoteBatch;
-  const auto weights = std::make_shared<PackedWeights>();
-  INFENCLAVE_ASSIGN_OR_RETURN(BackNetFactory backnet, MakeBackNet(options, bundle, weights));
-  INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveLink> link, OpenLink(options, workers, max_batch));
+  INFENCLAVE_ASSIGN_OR_RETURN(BackNetChoice backnet, ChooseBackNet(options, bundle));
+  INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveLink> link, OpenLink(options, backnet.max_in_flight));
   std::cerr << "enclave: " << link->start_line() << "\n";
   ConfidentialServer::Options server_options;
   server_options.listen = options.listen;
   server_options.http = options.http;
-  server_options.model.max_batch = max_batch;
+  server_options.model.max_batch = MaxBatch(options);
+  server_options.model.max_delay = std::chrono::microseconds(options.batch_delay_us);
+  server_options.model.max_queue = static_cast<size_t>(options.max_queue);
+  server_options.model.max_in_flight = backnet.max_in_flight;
   INFENCLAVE_ASSIGN_OR_RETURN(
       std::unique_ptr<ConfidentialServer> server,
-      ConfidentialServer::Start(std::move(link), bundle.manifest_bytes, backnet, server_options));
+      ConfidentialServer::Start(std::move(link), bundle.manifest_bytes, backnet.factory, server_options));
   const TeeKind tee = server->model().tee();
   if (options.tee != "auto" && options.tee != NameOf(tee)) {
     return PermissionDenied("the enclave runs on ", NameOf(tee), ", and --tee asks for ", options.tee);
   }
-  if (weights->bytes() > 0) {
-    std::cerr << "BackNet: " << RoundedMegabytes(weights->bytes())
-              << " MB of weights, shared by its workers, which saves " << RoundedMegabytes(weights->saved_bytes())
-              << " MB\n";
+  if (backnet.weights->bytes() > 0) {
+    std::cerr << "BackNet: " << RoundedMegabytes(backnet.weights->bytes())
+              << " MB of weights, shared by its workers, which saves "
+              << RoundedMegabytes(backnet.weights->saved_bytes()) << " MB\n";
   }
   Announce(options, *server);
   ServeUntilStopped(stop, *server);
@@ -136,11 +161,20 @@ Command ServeCommand() {
     flags.Text("BUNDLE", &options->bundle, "the folder that 'infenclave partition' made", true);
     flags.Text("--listen", &options->listen, "HOST:PORT (port 0 picks one) or unix:PATH; 127.0.0.1:8001 if not given");
     flags.Text("--http", &options->http, "HOST:PORT for the protocol's REST half and /metrics; none if not given");
-    flags.Text("--backnet", &options->backnet, "builtin, or grpc://HOST:PORT/MODEL[/VERSION], several with commas");
+    flags.Text("--backnet", &options->backnet,
+               "builtin, or grpc://HOST:PORT/MODEL[/VERSION], several with commas; also grpc://dns:///HOST:PORT/MODEL, "
+               "ipv4:, ipv6: and xds: targets");
     flags.OneOf("--tee", &options->tee, {"auto", "simulated", "sgx", "tdx", "sev-snp"},
                 "which TEE the enclave must be in");
     flags.Text("--enclave", &options->enclave, "a running enclave: unix:PATH, vsock:CID:PORT or tcp:HOST:PORT");
     flags.Int("--workers", &options->workers, "requests computed at once; 0 is one per core", 0, 1024);
+    flags.Int("--max-batch", &options->max_batch, "requests computed together; 0 is 1 for the builtin BackNet, else 8",
+              0, kMaxBatch);
+    flags.Int("--batch-delay-us", &options->batch_delay_us,
+              "how long a request may wait for others to fill its batch while the server is busy, in microseconds", 0,
+              1'000'000);
+    flags.Int("--max-queue", &options->max_queue, "requests that may wait; more are RESOURCE_EXHAUSTED", 1, 1 << 20);
+    flags.Int("--in-flight", &options->in_flight, "batches in flight to each BackNet of --backnet", 1, 1024);
     flags.Switch("--json", &options->json, "print the ready line as JSON");
   };
   command.run = [options] { return Serve(*options); };

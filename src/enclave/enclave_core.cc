@@ -110,6 +110,7 @@ class Core : public EnclaveCore {
   StatusOr<Bytes> Answered(RequestId id, std::span<float> output, int lane);
   StatusOr<Answer> AnswerTo(const PendingRequest& request, std::span<float> output, int lane);
   StatusOr<bool> Audit(ByteSpan ir, std::span<float> output, int lane);
+  StatusOr<Bytes> GiveUp(const std::vector<RequestId>& ids);
 
   EnclaveBundle bundle_;
   const Manifest manifest_;
@@ -356,6 +357,7 @@ StatusOr<Bytes> Core::Finish(const FinishCall& call, int lane) {
   if (call.ids.empty() || call.ids.size() > static_cast<size_t>(options_.max_batch)) {
     return InvalidArgument("Finish: ", call.ids.size(), " requests, expected 1 to ", options_.max_batch);
   }
+  if (call.output.empty()) return GiveUp(call.ids);
   if (call.output.size() != wanted) {
     return InvalidArgument("Finish: ", call.output.size(), " bytes of output for ", call.ids.size(),
                            " requests, expected ", wanted);
@@ -372,6 +374,17 @@ StatusOr<Bytes> Core::Finish(const FinishCall& call, int lane) {
     FinishReply::Item& item = reply.items.emplace_back();
     item.status = answer.status();
     if (answer.ok()) item.answer = *std::move(answer);
+  }
+  return EncodeReply(reply);
+}
+
+// The host has no scores for them. Their places are free again, and nothing answers them any more.
+StatusOr<Bytes> Core::GiveUp(const std::vector<RequestId>& ids) {
+  FinishReply reply;
+  std::lock_guard lock(mutex_);
+  for (RequestId id : ids) {
+    Status status = pending_.Take(id).status();
+    reply.items.push_back({status.ok() ? NotFound("request ", id, " was given up") : status, {}});
   }
   return EncodeReply(reply);
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -39,9 +40,22 @@ inline Shape WithBatch(int64_t batch, const Shape& shape) {
 class BackNet {
  public:
   using Deadline = std::chrono::system_clock::time_point;
+  struct Batch {
+    ByteSpan ir;  // [size, ir…]; read before Start returns
+    int64_t size = 0;
+    std::span<float> output;  // [size, output…]; must live until the batch is done
+    Deadline deadline = Deadline::max();
+  };
+  using Done = std::function<void(const Status&)>;
+  struct Started {
+    std::optional<Status> finished;  // computed already: `done` is not called
+    std::function<void()> cancel;    // otherwise: may be called at any time, also when it is too late
+  };
+
   virtual ~BackNet() = default;
-  // `ir` holds [batch, ir…], `output` gets [batch, output…]. What is wrong with it is for the enclave to find out.
-  virtual Status Run(ByteSpan ir, int64_t batch, std::span<float> output, Deadline deadline) = 0;
+  // Computes the batch before it returns, or else calls `done` once, perhaps before it returns, from whatever thread.
+  // What is wrong with the output is for the enclave to find out.
+  virtual Started Start(const Batch& batch, Done done) = 0;
 };
 using BackNetFactory = std::function<StatusOr<std::unique_ptr<BackNet>>()>;
 
@@ -50,8 +64,13 @@ using BackNetFactory = std::function<StatusOr<std::unique_ptr<BackNet>>()>;
 StatusOr<BackNetFactory> BuiltinBackNet(ByteSpan backnet_onnx, const BackNetShape& shape,
                                         std::shared_ptr<PackedWeights> weights = std::make_shared<PackedWeights>());
 
-// OIP servers, taken in turn: a request goes to one of them, and to the next if that one cannot be reached. The first
-// that answers tells the names of its input and output; UNAVAILABLE if none does.
+// OIP servers of whatever make. A batch goes to the one with the fewest in flight; a server that cannot be reached,
+// takes much longer than the others, or answers with something that is no answer is passed over for the next, within
+// the deadline, and after a few failures in a row left alone for a while (host/server_picker.h). A server that takes no
+// batch of that size gets it in pieces.
+//
+// Each server tells the names of its input and output; one that lists none is taken to have one of each. UNAVAILABLE
+// if none can be reached; INVALID_ARGUMENT or NOT_FOUND if one of them says that it serves something else.
 StatusOr<BackNetFactory> RemoteBackNet(const std::vector<OipEndpoint>& endpoints, const BackNetShape& shape);
 
 }  // namespace infenclave

@@ -29,6 +29,7 @@ StatusOr<std::unique_ptr<BackNetModel>> BackNetModel::Start(const Manifest& mani
   INFENCLAVE_ASSIGN_OR_RETURN(model->pool_,
                               WorkerPool::Start(queue, backnet, [model = model.get()](auto& batch, int, BackNet& net) {
                                 for (InferCall* call : batch) call->Finish(model->Serve(call, net));
+                                return true;
                               }));
   return model;
 }
@@ -65,7 +66,9 @@ Status BackNetModel::Serve(InferCall* call, BackNet& backnet) {
   ServingStatistics::StageTimes times{};
   const auto began = ServingStatistics::Clock::now();
   times[static_cast<size_t>(Stage::kQueue)] = began - call->received();
-  INFENCLAVE_RETURN_IF_ERROR(backnet.Run(ir.data, batch, scores, call->deadline()));
+  const BackNet::Started started = backnet.Start({ir.data, batch, scores, call->deadline()}, nullptr);
+  INFENCLAVE_CHECK(started.finished.has_value());
+  INFENCLAVE_RETURN_IF_ERROR(*started.finished);
   times[static_cast<size_t>(Stage::kBackNet)] = ServingStatistics::Clock::now() - began;
   statistics().CountBatch(batch, times);
   AddF32Output(call->response(), kOutput, WithBatch(batch, shape_.output),

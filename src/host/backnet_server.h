@@ -36,7 +36,8 @@ class BackNetModel final : public OipModel {
 
 class BackNetServer {
  public:
-  // `backnet` must take f32, whatever the manifest says of the enclave's side. `http`: as ConfidentialServer's.
+  // `backnet` must take f32, whatever the manifest says of the enclave's side, and compute in this process. `http`: as
+  // ConfidentialServer's.
   static StatusOr<std::unique_ptr<BackNetServer>> Start(const Manifest& manifest, const BackNetFactory& backnet,
                                                         int workers, const std::string& listen,
                                                         const std::string& http = "");

@@ -12,18 +12,20 @@ class Builtin final : public BackNet {
   Builtin(CompiledNetwork network, const BackNetShape& shape)
       : network_(std::move(network)), shape_(shape), input_(DType::kF32, WithBatch(1, shape.ir)) {}
 
-  Status Run(ByteSpan ir, int64_t batch, std::span<float> output, Deadline) override {
-    for (int64_t i = 0; i < batch; ++i) {
-      const ByteSpan one = ir.subspan(static_cast<size_t>(i) * shape_.ir_bytes(), shape_.ir_bytes());
+  Started Start(const Batch& batch, Done) override { return {Run(batch), nullptr}; }
+
+ private:
+  Status Run(const Batch& batch) {
+    for (int64_t i = 0; i < batch.size; ++i) {
+      const ByteSpan one = batch.ir.subspan(static_cast<size_t>(i) * shape_.ir_bytes(), shape_.ir_bytes());
       const TensorView input = AsInput(one);
       const MutableTensorView scores{DType::kF32, network_.output_shapes()[0],
-                                     output.data() + static_cast<size_t>(i) * shape_.output_floats()};
+                                     batch.output.data() + static_cast<size_t>(i) * shape_.output_floats()};
       INFENCLAVE_RETURN_IF_ERROR(network_.Run({&input, 1}, {&scores, 1}));
     }
     return OkStatus();
   }
 
- private:
   // In place where the engine can read it; widened or moved to an aligned place where it cannot.
   TensorView AsInput(ByteSpan ir) {
     if (shape_.ir_dtype == DType::kF32 && reinterpret_cast<uintptr_t>(ir.data()) % alignof(float) == 0) {

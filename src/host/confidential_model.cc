@@ -1,6 +1,7 @@
 #include "host/confidential_model.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "oip/confidential.h"
@@ -78,12 +79,14 @@ StatusOr<std::unique_ptr<ConfidentialModel>> ConfidentialModel::Start(EnclaveLin
   model->shape_ = {model->manifest_.ir_shape, model->manifest_.ir_dtype, model->manifest_.backnet_output_shape};
   model->FillInfo();
   RequestQueue::Options queue;
-  queue.max_calls = options.max_queue;
   queue.workers = link->lanes();
   queue.max_batch = options.max_batch;
+  queue.max_delay = options.max_delay;
+  queue.max_in_flight = options.max_in_flight;
+  queue.max_calls = options.max_queue;
   INFENCLAVE_ASSIGN_OR_RETURN(
       model->pool_, WorkerPool::Start(queue, backnet, [model = model.get()](auto& batch, int lane, BackNet& net) {
-        model->Serve(batch, lane, net);
+        return model->Serve(batch, lane, net);
       }));
   return model;
 }
@@ -144,28 +147,78 @@ StatusOr<GetEvidenceReply> ConfidentialModel::AskEvidence(const std::optional<No
   return reply;
 }
 
-void ConfidentialModel::Serve(std::vector<InferCall*>& batch, int lane, BackNet& backnet) {
+struct ConfidentialModel::Flight {
+  explicit Flight(const std::vector<InferCall*>& batch) : timer(batch) {}
+  BatchTimer timer;
+  std::vector<InferCall*> calls;
   std::vector<RequestId> ids;
+  std::vector<float> output;
+  std::mutex launching;  // held until the launch is over, so that nobody lands what is not up
+  std::function<void()> cancel;
+  std::atomic<size_t> wanted;  // callers who still wait
+};
+
+bool ConfidentialModel::Serve(std::vector<InferCall*>& batch, int lane, BackNet& backnet) {
+  auto flight = std::make_shared<Flight>(batch);
   std::vector<InferCall*> unknown_key;
   ByteSpan ir;
-  BatchTimer timer(batch);
-  Status status = BeginBatch(batch, lane, ids, unknown_key, ir);
-  timer.Ended(Stage::kBegin);
-  if (status.ok() && !batch.empty()) {
-    std::vector<float> scores(batch.size() * shape_.output_floats());
-    // One impatient caller must not cost the others of its batch their answers.
-    auto deadline = BackNet::Deadline::min();
-    for (const InferCall* call : batch) deadline = std::max(deadline, call->deadline());
-    status = backnet.Run(ir, static_cast<int64_t>(batch.size()), scores, deadline);
-    if (!status.ok() && status.code() != StatusCode::kDeadlineExceeded) status = Unavailable(MessageOf(status));
-    const ByteSpan output{reinterpret_cast<const uint8_t*>(scores.data()), scores.size() * sizeof(float)};
-    timer.Ended(Stage::kBackNet);
-    if (status.ok()) status = FinishBatch(batch, ids, output, lane);
-    timer.Ended(Stage::kFinish);
-    timer.Count(statistics());
+  const Status status = BeginBatch(batch, lane, flight->ids, unknown_key, ir);
+  flight->timer.Ended(Stage::kBegin);
+  flight->calls = std::move(batch);
+  bool landed = true;
+  if (!status.ok()) {
+    FailAll(flight->calls, status);
+  } else if (!flight->calls.empty()) {
+    landed = Launch(flight, ir, lane, backnet);
   }
-  if (!status.ok()) FailAll(batch, status);
   if (!unknown_key.empty()) RefuseUnknownKey(unknown_key, lane);
+  return landed;
+}
+
+bool ConfidentialModel::Launch(const std::shared_ptr<Flight>& flight, ByteSpan ir, int lane, BackNet& backnet) {
+  flight->output.resize(flight->calls.size() * shape_.output_floats());
+  flight->wanted = flight->calls.size();
+  BackNet::Batch batch{ir, static_cast<int64_t>(flight->calls.size()), flight->output, BackNet::Deadline::min()};
+  // One impatient caller must not cost the others of its batch their answers.
+  for (const InferCall* call : flight->calls) batch.deadline = std::max(batch.deadline, call->deadline());
+  std::unique_lock launching(flight->launching);
+  BackNet::Started started = backnet.Start(batch, [this, flight](const Status& status) {
+    pool_->queue().PushEnd([this, flight, status](int any_lane) {
+      { const std::lock_guard launched(flight->launching); }
+      Land(*flight, status, any_lane);
+    });
+  });
+  if (started.finished) {
+    Land(*flight, *started.finished, lane);
+    return true;
+  }
+  flight->cancel = std::move(started.cancel);
+  for (InferCall* call : flight->calls) {
+    call->WhenCancelled([flight] {
+      if (--flight->wanted == 0) flight->cancel();
+    });
+  }
+  return false;
+}
+
+void ConfidentialModel::Land(Flight& flight, Status status, int lane) {
+  flight.timer.Ended(Stage::kBackNet);
+  if (status.ok()) {
+    status = FinishBatch(flight, lane);
+  } else {
+    Abandon(flight.ids, lane);
+    const bool callers_doing =
+        status.code() == StatusCode::kDeadlineExceeded || status.code() == StatusCode::kCancelled;
+    if (!callers_doing) status = Unavailable(MessageOf(status));
+  }
+  flight.timer.Ended(Stage::kFinish);
+  flight.timer.Count(statistics());
+  if (!status.ok()) FailAll(flight.calls, status);
+}
+
+// They would keep their places in the enclave until they are too old.
+void ConfidentialModel::Abandon(const std::vector<RequestId>& ids, int lane) {
+  (void)CallEnclave(EncodeCall(FinishCall{ids, {}}), lane);
 }
 
 Status ConfidentialModel::BeginBatch(std::vector<InferCall*>& batch, int lane, std::vector<RequestId>& ids,
@@ -207,16 +260,18 @@ Status ConfidentialModel::BeginBatch(std::vector<InferCall*>& batch, int lane, s
   return OkStatus();
 }
 
-Status ConfidentialModel::FinishBatch(std::vector<InferCall*>& batch, const std::vector<RequestId>& ids,
-                                      ByteSpan output, int lane) {
-  INFENCLAVE_ASSIGN_OR_RETURN(ByteSpan bytes, CallEnclave(EncodeCall(FinishCall{ids, output}), lane));
+Status ConfidentialModel::FinishBatch(Flight& flight, int lane) {
+  const ByteSpan output{reinterpret_cast<const uint8_t*>(flight.output.data()), flight.output.size() * sizeof(float)};
+  INFENCLAVE_ASSIGN_OR_RETURN(ByteSpan bytes, CallEnclave(EncodeCall(FinishCall{flight.ids, output}), lane));
   INFENCLAVE_ASSIGN_OR_RETURN(FinishReply reply, DecodeFinishReply(bytes));
-  if (reply.items.size() != batch.size()) return Internal("the enclave answered for another number of requests");
-  for (size_t i = 0; i < batch.size(); ++i) {
+  if (reply.items.size() != flight.calls.size()) {
+    return Internal("the enclave answered for another number of requests");
+  }
+  for (size_t i = 0; i < flight.calls.size(); ++i) {
     if (reply.items[i].status.ok()) {
-      Deliver(batch[i], reply.items[i].answer);
+      Deliver(flight.calls[i], reply.items[i].answer);
     } else {
-      batch[i]->Finish(reply.items[i].status);
+      flight.calls[i]->Finish(reply.items[i].status);
     }
   }
   return OkStatus();

@@ -1,13 +1,15 @@
 // The served model: sealed requests in, sealed answers out, by way of the enclave and the BackNet.
 //
-// A batch is Begin (enclave), BackNet, Finish (enclave), by one worker on one lane of the enclave. While a worker waits
-// for the enclave its core computes there, so as many workers as cores keep all of them busy.
+// A batch is Begin (enclave), BackNet, Finish (enclave), each by a worker on its lane of the enclave. While a worker
+// waits for the enclave its core computes there, so as many workers as cores keep all of them busy. A BackNet elsewhere
+// keeps no worker waiting: the batch is in flight, and some worker finishes it when the scores have come.
 //
 // The host holds no secret: what it reads of a request is the key id that chooses the key.
 #ifndef INFENCLAVE_HOST_CONFIDENTIAL_MODEL_H_
 #define INFENCLAVE_HOST_CONFIDENTIAL_MODEL_H_
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,7 +28,9 @@ class ConfidentialModel final : public OipModel {
  public:
   struct Options {
     int max_batch = 1;
+    std::chrono::microseconds max_delay{0};  // that a request may wait for company
     size_t max_queue = 256;
+    int max_in_flight = 0;  // batches; 0: no bound but the number of workers, for a BackNet in this process
   };
   // One worker per lane of the link, which must outlive the model. Asks the enclave for evidence: FAILED_PRECONDITION
   // if it holds another bundle than `manifest_bytes`.
@@ -47,15 +51,21 @@ class ConfidentialModel final : public OipModel {
   void Provision(Bytes provision_call, const std::function<void(Status)>& done);
 
  private:
+  struct Flight;  // a batch between Begin and Finish
+
   ConfidentialModel(EnclaveLink* link, Manifest manifest) : link_(link), manifest_(std::move(manifest)) {}
   void FillInfo();
   StatusOr<ByteSpan> CallEnclave(ByteSpan call, int lane);
   StatusOr<GetEvidenceReply> AskEvidence(const std::optional<Nonce>& nonce, int lane);
-  void Serve(std::vector<InferCall*>& batch, int lane, BackNet& backnet);
+  // False if the batch is in flight when it returns.
+  bool Serve(std::vector<InferCall*>& batch, int lane, BackNet& backnet);
   // Finishes what Begin refused; what remains in `batch` is accepted, with its ids.
   Status BeginBatch(std::vector<InferCall*>& batch, int lane, std::vector<RequestId>& ids,
                     std::vector<InferCall*>& unknown_key, ByteSpan& ir);
-  Status FinishBatch(std::vector<InferCall*>& batch, const std::vector<RequestId>& ids, ByteSpan output, int lane);
+  bool Launch(const std::shared_ptr<Flight>& flight, ByteSpan ir, int lane, BackNet& backnet);
+  void Land(Flight& flight, Status status, int lane);
+  Status FinishBatch(Flight& flight, int lane);
+  void Abandon(const std::vector<RequestId>& ids, int lane);
   void RefuseUnknownKey(std::vector<InferCall*>& calls, int lane);
 
   EnclaveLink* const link_;

@@ -22,20 +22,25 @@ bool FinishIfDead(InferCall* call) {
 
 }  // namespace
 
+RequestQueue::RequestQueue(const Options& options) : options_(options) {
+  INFENCLAVE_CHECK(options.workers > 0 && options.max_batch > 0 && options.max_in_flight >= 0);
+}
+
 Status RequestQueue::Push(InferCall* call) {
+  const auto now = options_.max_delay.count() > 0 ? Clock::now() : Clock::time_point();
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return Closed();
     if (calls_.size() >= options_.max_calls) {
       return ResourceExhausted("all workers are busy and ", options_.max_calls, " requests wait: try again later");
     }
-    calls_.push_back(call);
+    calls_.push_back({call, now});
   }
   wake_.notify_one();
   return OkStatus();
 }
 
-Status RequestQueue::PushControl(Control control) {
+Status RequestQueue::PushControl(Job control) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_) return Closed();
@@ -48,34 +53,98 @@ Status RequestQueue::PushControl(Control control) {
   return OkStatus();
 }
 
+void RequestQueue::PushEnd(Job end) {
+  {
+    const std::lock_guard lock(mutex_);
+    ends_.push_back(std::move(end));
+  }
+  wake_.notify_one();
+}
+
+void RequestQueue::BatchDone() {
+  bool last, more;
+  {
+    const std::lock_guard lock(mutex_);
+    --in_flight_;
+    last = closed_ && in_flight_ == 0;
+    more = !calls_.empty();
+  }
+  if (last) wake_.notify_all();
+  if (more) wake_.notify_one();
+}
+
 std::optional<RequestQueue::Work> RequestQueue::Take() {
   while (true) {
     Work work;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return closed_ || ControlIsDue() || !calls_.empty(); });
-      if (ControlIsDue()) {
-        work.control = TakeControl();
+      while (ends_.empty() && !ControlIsDue() && !BatchIsDue()) {
+        if (closed_ && calls_.empty() && controls_.empty() && in_flight_ == 0) {
+          wake_.notify_all();
+          return std::nullopt;
+        }
+        Wait(lock);
+      }
+      if (!ends_.empty()) {
+        work.job = TakeEnd();
         return work;
       }
-      if (calls_.empty()) return std::nullopt;
-      const size_t workers = static_cast<size_t>(options_.workers);
-      const size_t share = std::clamp<size_t>((calls_.size() + workers - 1) / workers, 1, options_.max_batch);
-      calls_turn_ = false;
-      work.batch.assign(calls_.begin(), calls_.begin() + static_cast<ptrdiff_t>(share));
-      calls_.erase(calls_.begin(), calls_.begin() + static_cast<ptrdiff_t>(share));
+      if (ControlIsDue()) {
+        work.job = TakeControl();
+        return work;
+      }
+      work.batch = TakeBatch();
     }
     std::erase_if(work.batch, FinishIfDead);
     if (!work.batch.empty()) return work;
+    BatchDone();
   }
 }
 
 bool RequestQueue::ControlIsDue() const {
-  return !controls_.empty() && !control_runs_ && !(calls_turn_ && !calls_.empty());
+  return !controls_.empty() && !control_runs_ && !(calls_turn_ && BatchIsDue());
 }
 
-RequestQueue::Control RequestQueue::TakeControl() {
-  Control control = std::move(controls_.front());
+bool RequestQueue::BatchIsDue() const {
+  if (calls_.empty() || !MayTake()) return false;
+  if (options_.max_delay.count() == 0 || closed_ || in_flight_ == 0) return true;
+  return calls_.size() >= static_cast<size_t>(options_.max_batch) ||
+         Clock::now() >= calls_.front().since + options_.max_delay;
+}
+
+void RequestQueue::Wait(std::unique_lock<std::mutex>& lock) {
+  const bool delayed = options_.max_delay.count() > 0 && !calls_.empty() && MayTake();
+  if (delayed) {
+    wake_.wait_until(lock, calls_.front().since + options_.max_delay);
+  } else {
+    wake_.wait(lock);
+  }
+}
+
+std::vector<InferCall*> RequestQueue::TakeBatch() {
+  const size_t workers = static_cast<size_t>(options_.workers);
+  // Where requests wait for company, they are wanted in large batches; else all workers are wanted.
+  const size_t share = options_.max_delay.count() > 0 ? calls_.size() : (calls_.size() + workers - 1) / workers;
+  const auto end = calls_.begin() + static_cast<ptrdiff_t>(std::clamp<size_t>(share, 1, options_.max_batch));
+  std::vector<InferCall*> batch;
+  for (auto waiting = calls_.begin(); waiting != end; ++waiting) batch.push_back(waiting->call);
+  calls_.erase(calls_.begin(), end);
+  calls_turn_ = false;
+  ++in_flight_;
+  return batch;
+}
+
+RequestQueue::Job RequestQueue::TakeEnd() {
+  Job end = std::move(ends_.front());
+  ends_.pop_front();
+  return [this, end = std::move(end)](int lane) {
+    end(lane);
+    BatchDone();
+  };
+}
+
+RequestQueue::Job RequestQueue::TakeControl() {
+  Job control = std::move(controls_.front());
   controls_.pop_front();
   control_runs_ = calls_turn_ = true;
   return [this, control = std::move(control)](int lane) {

@@ -2,11 +2,16 @@
 //
 // Calls leave in the order in which they came. Those whose deadline has passed or whose caller has gone are finished
 // here, before they cost the enclave anything. A batch is a worker's fair share of what waits, so that a few requests
-// spread over all workers and only a crowd is batched. Control jobs (evidence, provisioning) go before calls, but one
-// at a time and in turn with them, so that nobody can stop the service by asking for evidence.
+// spread over all workers and only a crowd is batched; where `max_delay` is given, a batch that is not full waits that
+// long for more, but never while nothing else is in flight. A batch counts as in flight until its worker says that it
+// is done, which may be long after the worker has turned to the next: at most `max_in_flight` are.
+//
+// Jobs that end batches in flight go first. Control jobs (evidence, provisioning) go before calls, but one at a time
+// and in turn with them, so that nobody can stop the service by asking for evidence.
 #ifndef INFENCLAVE_HOST_REQUEST_QUEUE_H_
 #define INFENCLAVE_HOST_REQUEST_QUEUE_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -22,39 +27,55 @@ namespace infenclave {
 class RequestQueue {
  public:
   // Runs on a worker, which passes its lane.
-  using Control = std::function<void(int lane)>;
+  using Job = std::function<void(int lane)>;
   struct Work {
-    Control control;                // if set, the batch is empty; must be run
-    std::vector<InferCall*> batch;  // the worker finishes each
+    Job job;                        // if set, the batch is empty; must be run
+    std::vector<InferCall*> batch;  // the worker finishes each, and then calls BatchDone or has called PushEnd
   };
   struct Options {
     size_t max_calls = 256;
     size_t max_controls = 64;
     int workers = 1;
     int max_batch = 1;
+    std::chrono::microseconds max_delay{0};
+    int max_in_flight = 0;  // batches; 0: no bound, which is right where workers do nothing else meanwhile
   };
 
-  explicit RequestQueue(const Options& options) : options_(options) {}
+  explicit RequestQueue(const Options& options);
 
   // RESOURCE_EXHAUSTED when full, UNAVAILABLE when closed; the call or job is then still the caller's.
   Status Push(InferCall* call);
-  Status PushControl(Control control);
-  // Blocks until there is work. Nothing when the queue is closed and empty.
+  Status PushControl(Job control);
+  // Finishes the calls of a batch that was taken out, after which it is no longer in flight. Never refused.
+  void PushEnd(Job end);
+  void BatchDone();
+  // Blocks until there is work. Nothing when the queue is closed and empty, and nothing in flight.
   std::optional<Work> Take();
   size_t waiting();  // calls
   // Takes nothing more; what waits is still handed out.
   void Close();
 
  private:
-  // Both with the mutex held.
+  using Clock = std::chrono::steady_clock;
+  struct Waiting {
+    InferCall* call;
+    Clock::time_point since;  // only where max_delay is given
+  };
+  // All with the mutex held.
+  bool MayTake() const { return options_.max_in_flight == 0 || in_flight_ < options_.max_in_flight; }
   bool ControlIsDue() const;
-  Control TakeControl();
+  bool BatchIsDue() const;
+  Job TakeControl();
+  Job TakeEnd();
+  std::vector<InferCall*> TakeBatch();
+  void Wait(std::unique_lock<std::mutex>& lock);
 
   const Options options_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<InferCall*> calls_;
-  std::deque<Control> controls_;
+  std::deque<Waiting> calls_;
+  std::deque<Job> controls_, ends_;
+  int in_flight_ = 0;
   bool closed_ = false;
   bool control_runs_ = false, calls_turn_ = false;
 };

@@ -27,10 +27,10 @@ StatusOr<std::unique_ptr<WorkerPool>> WorkerPool::Start(const RequestQueue::Opti
 
 void WorkerPool::Work(int lane, BackNet& backnet) {
   while (std::optional<RequestQueue::Work> work = queue_.Take()) {
-    if (work->control) {
-      work->control(lane);
-    } else {
-      serve_(work->batch, lane, backnet);
+    if (work->job) {
+      work->job(lane);
+    } else if (serve_(work->batch, lane, backnet)) {
+      queue_.BatchDone();
     }
   }
 }

@@ -14,8 +14,8 @@ namespace infenclave {
 
 class WorkerPool {
  public:
-  // Serves a batch: finishes every call in it.
-  using Serve = std::function<void(std::vector<InferCall*>& batch, int lane, BackNet& backnet)>;
+  // Serves a batch: finishes every call in it, or returns false and leaves that to a job that it gives to PushEnd.
+  using Serve = std::function<bool(std::vector<InferCall*>& batch, int lane, BackNet& backnet)>;
   // Makes each BackNet on its worker's thread; an error of any of them is returned.
   static StatusOr<std::unique_ptr<WorkerPool>> Start(const RequestQueue::Options& options,
                                                      const BackNetFactory& backnet, Serve serve);

@@ -14,11 +14,24 @@ namespace {
 constexpr std::string_view kScheme = "grpc://";
 constexpr int kMaxMetadataBytes = 64 << 10;
 
+constexpr std::string_view kTargetSchemes[] = {"dns:", "ipv4:", "ipv6:", "xds:"};
+
+// Up to the slash before the model. "dns://AUTHORITY/HOST:PORT" and "xds:///NAME" have slashes of their own.
+size_t TargetLength(std::string_view text) {
+  size_t at = 0;
+  if (IsTargetUri(text)) {
+    at = text.find(':') + 1;
+    if (text.substr(at).starts_with("//")) at = text.find('/', at + 2) + 1;
+    if (at == 0) return std::string_view::npos;
+  }
+  return text.find('/', at);
+}
+
 StatusOr<OipEndpoint> ParseEndpoint(std::string_view text) {
   const auto bad = [&] { return InvalidArgument("'", text, "' is not grpc://HOST:PORT/MODEL[/VERSION]"); };
   if (!text.starts_with(kScheme)) return bad();
   const std::string_view rest = text.substr(kScheme.size());
-  const size_t slash = rest.find('/');
+  const size_t slash = TargetLength(rest);
   if (slash == std::string_view::npos) return bad();
   OipEndpoint endpoint;
   endpoint.target = rest.substr(0, slash);
@@ -29,32 +42,59 @@ StatusOr<OipEndpoint> ParseEndpoint(std::string_view text) {
     if (endpoint.version.empty() || endpoint.version.find('/') != std::string::npos) return bad();
   }
   endpoint.model = model;
-  if (endpoint.model.empty() || endpoint.target.rfind(':') == std::string::npos || endpoint.target.front() == ':') {
+  if (endpoint.model.empty() || endpoint.target.rfind(':') == std::string::npos || endpoint.target.front() == ':' ||
+      text.substr(kScheme.size() + slash).find(',') != std::string_view::npos) {
     return bad();
   }
   return endpoint;
 }
 
-}  // namespace
-
-StatusOr<std::vector<OipEndpoint>> ParseEndpoints(std::string_view list) {
-  std::vector<OipEndpoint> endpoints;
-  while (true) {
-    const size_t comma = list.find(',');
-    INFENCLAVE_ASSIGN_OR_RETURN(OipEndpoint endpoint, ParseEndpoint(list.substr(0, comma)));
-    endpoints.push_back(std::move(endpoint));
-    if (comma == std::string_view::npos) return endpoints;
-    list.remove_prefix(comma + 1);
-  }
-}
-
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target, size_t max_message_bytes) {
-  QuietGrpc();
+grpc::ChannelArguments Limits(size_t max_message_bytes) {
   grpc::ChannelArguments arguments;
   const int limit = static_cast<int>(std::min<size_t>(max_message_bytes, INT_MAX));
   arguments.SetMaxReceiveMessageSize(limit);
   arguments.SetMaxSendMessageSize(limit);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  return arguments;
+}
+
+constexpr char kBalancing[] = R"("loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""})";
+constexpr char kRetries[] = R"("methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":4,"initialBackoff":"0.02s",)"
+                            R"("maxBackoff":"0.5s","backoffMultiplier":3,"retryableStatusCodes":["UNAVAILABLE"]}}])";
+
+}  // namespace
+
+bool IsTargetUri(std::string_view target) {
+  return std::ranges::any_of(kTargetSchemes, [&](std::string_view scheme) { return target.starts_with(scheme); });
+}
+
+// A target may hold commas, so an endpoint ends where the next one begins.
+StatusOr<std::vector<OipEndpoint>> ParseEndpoints(std::string_view list) {
+  const std::string next = Concat(",", kScheme);
+  std::vector<OipEndpoint> endpoints;
+  while (true) {
+    const size_t end = list.find(next);
+    INFENCLAVE_ASSIGN_OR_RETURN(OipEndpoint endpoint, ParseEndpoint(list.substr(0, end)));
+    endpoints.push_back(std::move(endpoint));
+    if (end == std::string_view::npos) return endpoints;
+    list.remove_prefix(end + 1);
+  }
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target, size_t max_message_bytes) {
+  QuietGrpc();
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), Limits(max_message_bytes));
+}
+
+std::shared_ptr<grpc::Channel> MakeBalancedChannel(const std::string& target, size_t max_message_bytes, bool retry) {
+  QuietGrpc();
+  grpc::ChannelArguments arguments = Limits(max_message_bytes);
+  arguments.SetServiceConfigJSON(Concat("{", kBalancing, retry ? "," : "", retry ? kRetries : "", "}"));
+  // What is larger than this could not be sent again.
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, static_cast<int>(std::min<size_t>(max_message_bytes, INT_MAX)));
+  // A connection that was lost is sought again soon.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
 }
 

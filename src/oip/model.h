@@ -4,6 +4,7 @@
 #define INFENCLAVE_OIP_MODEL_H_
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +23,9 @@ class InferCall {
   // The caller's; the far future if it set none.
   virtual std::chrono::system_clock::time_point deadline() const = 0;
   virtual bool cancelled() const = 0;
+  // Calls `f`, once at most and from whatever thread, when the caller gives up or its deadline passes; at once if that
+  // has happened already. Only the last one that was given counts.
+  virtual void WhenCancelled(std::function<void()> f) = 0;
   // Trailing metadata; a key that ends in "-bin" may have any bytes as its value.
   virtual void AddTrailer(const std::string& key, const std::string& value) = 0;
   virtual void Finish(const Status& status) = 0;

@@ -55,6 +55,7 @@ class RestCall final : public InferCall {
   inference::ModelInferResponse& response() override { return response_; }
   std::chrono::system_clock::time_point deadline() const override { return deadline_; }
   bool cancelled() const override { return false; }
+  void WhenCancelled(std::function<void()>) override {}
   void AddTrailer(const std::string& key, const std::string& value) override { details_.emplace_back(key, value); }
   void Finish(const Status& status) override {
     statistics_->CountFinished(status.code(), ServingStatistics::Clock::now() - received());

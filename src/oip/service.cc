@@ -1,6 +1,7 @@
 #include "oip/service.h"
 
 #include <atomic>
+#include <mutex>
 
 #include "oip/status.h"
 
@@ -25,7 +26,23 @@ class InferReactor final : public grpc::ServerUnaryReactor, public InferCall {
     ServerUnaryReactor::Finish(ToGrpc(status));
   }
 
-  void OnCancel() override { cancelled_.store(true, std::memory_order_relaxed); }
+  void WhenCancelled(std::function<void()> f) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!cancelled()) return void(when_cancelled_ = std::move(f));
+    }
+    f();
+  }
+
+  void OnCancel() override {
+    std::function<void()> f;
+    {
+      const std::lock_guard lock(mutex_);
+      cancelled_.store(true, std::memory_order_relaxed);
+      f = std::move(when_cancelled_);
+    }
+    if (f) f();
+  }
   void OnDone() override { delete this; }
 
  private:
@@ -34,6 +51,8 @@ class InferReactor final : public grpc::ServerUnaryReactor, public InferCall {
   const inference::ModelInferRequest* const request_;
   inference::ModelInferResponse* const response_;
   std::atomic<bool> cancelled_{false};
+  std::mutex mutex_;
+  std::function<void()> when_cancelled_;
 };
 
 }  // namespace

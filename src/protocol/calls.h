@@ -72,11 +72,11 @@ StatusOr<BeginReply> DecodeBeginReply(ByteSpan reply);
 
 struct FinishCall {
   std::vector<RequestId> ids;
-  ByteSpan output;  // f32 [ids, backnet_output_shape…]; borrowed
+  ByteSpan output;  // f32 [ids, backnet_output_shape…]; borrowed. Empty: the host has none, and gives the requests up
 };
 struct FinishReply {
   struct Item {
-    Status status;  // not OK for an id that is unknown, repeated or late
+    Status status;  // not OK for an id that is unknown, repeated, late or given up
     Bytes answer;   // sealed, when OK
   };
   std::vector<Item> items;

@@ -175,11 +175,13 @@ class RecordingBackNet final : public BackNet {
  public:
   RecordingBackNet(std::unique_ptr<BackNet> backnet, Recording* recording)
       : backnet_(std::move(backnet)), recording_(recording) {}
-  Status Run(ByteSpan ir, int64_t batch, std::span<float> output, Deadline deadline) override {
-    recording_->Add("input of the BackNet", ir);
-    const Status status = backnet_->Run(ir, batch, output, deadline);
-    recording_->Add("output of the BackNet", {reinterpret_cast<const uint8_t*>(output.data()), output.size_bytes()});
-    return status;
+  Started Start(const Batch& batch, Done done) override {
+    recording_->Add("input of the BackNet", batch.ir);
+    Started started = backnet_->Start(batch, std::move(done));
+    EXPECT_TRUE(started.finished.has_value());
+    recording_->Add("output of the BackNet",
+                    {reinterpret_cast<const uint8_t*>(batch.output.data()), batch.output.size_bytes()});
+    return started;
   }
 
  private:

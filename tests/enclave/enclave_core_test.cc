@@ -486,10 +486,23 @@ TEST_F(EnclaveCoreTest, ScoresThatAreNotFiniteGetASealedErrorAndTheOthersGoOn) {
   }
 }
 
+TEST_F(EnclaveCoreTest, WithoutScoresARequestIsGivenUpAndItsPlaceIsFree) {
+  EnclaveOptions options;
+  options.max_pending = 1;
+  StartProvisioned(options);
+  Begun a = BeginPicture(1);
+  StatusOr<FinishReply> given_up = host().Finish({a.id, 999'999}, {});
+  ASSERT_TRUE(given_up.ok()) << given_up.status();
+  EXPECT_EQ(MessageOf(given_up->items[0].status), Concat("request ", a.id, " was given up"));
+  EXPECT_EQ(given_up->items[1].status.code(), StatusCode::kNotFound);
+  EXPECT_EQ(host().Finish({a.id}, a.scores)->items[0].status.code(), StatusCode::kNotFound);
+  EXPECT_TRUE(BeginPicture(2).id > 0);
+}
+
 TEST_F(EnclaveCoreTest, AWrongNumberOfScoresFailsTheCallAndUsesNothingUp) {
   StartProvisioned();
   Begun a = BeginPicture(1);
-  for (size_t count : {0, 1, 9, 11, 20}) {
+  for (size_t count : {1, 9, 11, 20}) {
     EXPECT_EQ(host().Finish({a.id}, std::vector<float>(count)).status().code(), StatusCode::kInvalidArgument) << count;
   }
   EXPECT_EQ(host().Finish({}, {}).status().code(), StatusCode::kInvalidArgument);

@@ -131,18 +131,18 @@ struct Gate {
 class GatedBackNet final : public BackNet {
  public:
   explicit GatedBackNet(Gate* gate) : gate_(gate) {}
-  Status Run(ByteSpan ir, int64_t batch, std::span<float> output, Deadline) override {
+  Started Start(const Batch& batch, Done) override {
     std::unique_lock lock(gate_->mutex);
     ++gate_->waiting;
     gate_->changed.notify_all();
     gate_->changed.wait(lock, [this] { return gate_->open; });
     --gate_->waiting;
-    for (int64_t i = 0; i < batch; ++i) {
+    for (int64_t i = 0; i < batch.size; ++i) {
       float value = 0;
-      std::memcpy(&value, ir.data() + i * 2 * sizeof(float), sizeof(value));
-      std::fill_n(output.begin() + i * 3, 3, 10 * value);
+      std::memcpy(&value, batch.ir.data() + i * 2 * sizeof(float), sizeof(value));
+      std::fill_n(batch.output.begin() + i * 3, 3, 10 * value);
     }
-    return gate_->status;
+    return {gate_->status, nullptr};
   }
 
  private:

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -21,12 +22,26 @@ class FakeCall final : public InferCall {
   inference::ModelInferResponse& response() override { return response_; }
   std::chrono::system_clock::time_point deadline() const override { return deadline_; }
   bool cancelled() const override { return cancelled_; }
+  void WhenCancelled(std::function<void()> f) override {
+    const std::lock_guard lock(mutex_);
+    when_cancelled_ = std::move(f);
+  }
   void AddTrailer(const std::string& key, const std::string& value) override { trailers_[key] = value; }
   void Finish(const Status& status) override {
     const std::lock_guard lock(mutex_);
     EXPECT_FALSE(result_.has_value()) << "finished twice: " << *result_ << ", then " << status;
     result_ = status;
     finished_.notify_all();
+  }
+
+  void Cancel() {
+    std::function<void()> f;
+    {
+      const std::lock_guard lock(mutex_);
+      cancelled_ = true;
+      f = std::move(when_cancelled_);
+    }
+    if (f) f();
   }
 
   // Waits.
@@ -50,6 +65,7 @@ class FakeCall final : public InferCall {
   std::mutex mutex_;
   std::condition_variable finished_;
   std::optional<Status> result_;
+  std::function<void()> when_cancelled_;
 };
 
 }  // namespace infenclave

@@ -22,7 +22,7 @@ TEST(RequestQueue, RefusesWhatIsOverItsBound) {
   EXPECT_FALSE(calls[2].done());
   EXPECT_TRUE(queue.PushControl([](int) {}).ok());
   EXPECT_EQ(queue.PushControl([](int) {}).code(), StatusCode::kResourceExhausted);
-  queue.Take()->control(0);
+  queue.Take()->job(0);
   (void)queue.Take();
   EXPECT_TRUE(queue.Push(&calls[2]).ok()) << "a place is free again";
 }
@@ -80,9 +80,9 @@ TEST(RequestQueue, ControlsGoFirst) {
   int lane = -1;
   ASSERT_TRUE(queue.PushControl([&lane](int l) { lane = l; }).ok());
   auto work = queue.Take();
-  ASSERT_TRUE(work->control);
+  ASSERT_TRUE(work->job);
   EXPECT_TRUE(work->batch.empty());
-  work->control(3);
+  work->job(3);
   EXPECT_EQ(lane, 3);
   EXPECT_THAT(queue.Take()->batch, ElementsAre(&call));
 }
@@ -95,8 +95,8 @@ TEST(RequestQueue, ControlsAndCallsTakeTurns) {
   std::string order;
   for (int i = 0; i < 5; ++i) {
     const auto work = queue.Take();
-    if (work->control) work->control(0);
-    order += work->control ? 'c' : 'r';
+    if (work->job) work->job(0);
+    order += work->job ? 'c' : 'r';
   }
   EXPECT_EQ(order, "crcrc");
 }
@@ -108,8 +108,8 @@ TEST(RequestQueue, OneControlRunsAtATime) {
   FakeCall call;
   ASSERT_TRUE(queue.Push(&call).ok());
   EXPECT_THAT(queue.Take()->batch, ElementsAre(&call)) << "the second control waits for the first";
-  first->control(0);
-  EXPECT_TRUE(queue.Take()->control);
+  first->job(0);
+  EXPECT_TRUE(queue.Take()->job);
 }
 
 TEST(RequestQueue, ClosedItHandsOutWhatWaitsAndThenEnds) {
@@ -120,7 +120,90 @@ TEST(RequestQueue, ClosedItHandsOutWhatWaitsAndThenEnds) {
   EXPECT_EQ(queue.Push(&late).code(), StatusCode::kUnavailable);
   EXPECT_EQ(queue.PushControl([](int) {}).code(), StatusCode::kUnavailable);
   EXPECT_THAT(queue.Take()->batch, ElementsAre(&waiting));
+  queue.BatchDone();
   EXPECT_FALSE(queue.Take().has_value());
+}
+
+using std::chrono::milliseconds;
+
+TEST(RequestQueue, AnIdleServerNeverWaitsForCompany) {
+  RequestQueue queue({.max_batch = 8, .max_delay = std::chrono::hours(1)});
+  std::array<FakeCall, 2> calls;
+  for (FakeCall& call : calls) {
+    ASSERT_TRUE(queue.Push(&call).ok());
+    EXPECT_THAT(queue.Take()->batch, ElementsAre(&call));
+    queue.BatchDone();
+  }
+}
+
+TEST(RequestQueue, ABusyServerWaitsUntilTheBatchIsFull) {
+  RequestQueue queue({.workers = 2, .max_batch = 2, .max_delay = std::chrono::hours(1)});
+  std::array<FakeCall, 3> calls;
+  ASSERT_TRUE(queue.Push(&calls[0]).ok());
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[0]));
+  ASSERT_TRUE(queue.Push(&calls[1]).ok());
+  std::thread later([&] {
+    std::this_thread::sleep_for(milliseconds(20));
+    ASSERT_TRUE(queue.Push(&calls[2]).ok());
+  });
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[1], &calls[2]));
+  later.join();
+}
+
+TEST(RequestQueue, ABusyServerWaitsNoLongerThanTheDelay) {
+  RequestQueue queue({.workers = 2, .max_batch = 2, .max_delay = milliseconds(30)});
+  std::array<FakeCall, 2> calls;
+  ASSERT_TRUE(queue.Push(&calls[0]).ok());
+  (void)queue.Take();
+  const auto pushed = std::chrono::steady_clock::now();
+  ASSERT_TRUE(queue.Push(&calls[1]).ok());
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[1]));
+  EXPECT_GE(std::chrono::steady_clock::now() - pushed, milliseconds(30));
+}
+
+TEST(RequestQueue, TheWaitEndsWhenTheServerFallsIdle) {
+  RequestQueue queue({.workers = 2, .max_batch = 2, .max_delay = std::chrono::hours(1)});
+  std::array<FakeCall, 2> calls;
+  ASSERT_TRUE(queue.Push(&calls[0]).ok());
+  (void)queue.Take();
+  ASSERT_TRUE(queue.Push(&calls[1]).ok());
+  std::thread later([&] {
+    std::this_thread::sleep_for(milliseconds(20));
+    queue.BatchDone();
+  });
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[1]));
+  later.join();
+}
+
+TEST(RequestQueue, WhatIsInFlightIsBounded) {
+  RequestQueue queue({.max_in_flight = 2});
+  std::array<FakeCall, 3> calls;
+  for (FakeCall& call : calls) ASSERT_TRUE(queue.Push(&call).ok());
+  (void)queue.Take();
+  (void)queue.Take();
+  bool ended = false;
+  queue.PushEnd([&](int) { ended = true; });
+  auto work = queue.Take();
+  ASSERT_TRUE(work->job) << "two are in flight: only an end is due";
+  work->job(0);
+  EXPECT_TRUE(ended);
+  EXPECT_THAT(queue.Take()->batch, ElementsAre(&calls[2]));
+}
+
+TEST(RequestQueue, ClosedItWaitsForWhatIsInFlight) {
+  RequestQueue queue({});
+  FakeCall call;
+  ASSERT_TRUE(queue.Push(&call).ok());
+  (void)queue.Take();
+  queue.Close();
+  std::thread later([&] {
+    std::this_thread::sleep_for(milliseconds(20));
+    queue.PushEnd([&](int) { call.Finish(OkStatus()); });
+  });
+  queue.Take()->job(0);
+  EXPECT_TRUE(call.done());
+  EXPECT_FALSE(queue.Take().has_value());
+  later.join();
 }
 
 TEST(RequestQueue, CloseWakesAWaitingWorker) {
