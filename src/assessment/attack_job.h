@@ -17,9 +17,9 @@
 // The child writes, each whole or not at all and result.json last:
 //   reconstruction.npy        f32 [M,112,112,3] in 0..255
 //   result.json               AttackResult
-// and keeps checkpoint.bin meanwhile: run again on the same folder, it goes on where it was, and a folder with a
-// result.json is done. On standard output it prints progress, one JSON object a line (AttackProgress); on standard
-// error one line that says why it failed. Exit status 0, or 1.
+// and keeps checkpoint.bin and ridge.bin meanwhile: run again on the same folder, it goes on where it was, and a folder
+// with a result.json is done. On standard output it prints progress, one JSON object a line (AttackProgress); on
+// standard error one line that says why it failed. Exit status 0, or 1.
 #ifndef INFENCLAVE_ASSESSMENT_ATTACK_JOB_H_
 #define INFENCLAVE_ASSESSMENT_ATTACK_JOB_H_
 

@@ -18,6 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kBatch = 16;
 constexpr int64_t kStepsBetweenValidations = 100, kMaxSteps = 20'000, kWarmUp = 50;
+constexpr int64_t kFewestValidations = 4;  // of a training whose steps are limited
 constexpr double kLearningRate = 1.5e-3;
 // The rate falls by kDecay once kPatience validations in a row were no better by kProgress; after kDecays of them the
 // loss has stopped falling.
@@ -40,16 +41,18 @@ class Decoder {
 
   StatusOr<Outcome> Run() {
     Normalise();
-    ridge_ = Ridge::Fit(folder_, folder_.training(), [](double) {});
+    INFENCLAVE_ASSIGN_OR_RETURN(ridge_, Ridge::OfTraining(folder_));
     if (constant_) return Constant();
     net_.emplace(folder_.grid(), folder_.job().seed);
     adam_.emplace(net_->parameters(), Adam::Options{.weight_decay = 1e-3, .clip_norm = 1, .average = 0.995});
     best_ = CloneAll(net_->parameters());
     Resume();
+    resumed_at_ = step_;
+    trained_since_ = Clock::now();
     if (history_.empty()) INFENCLAVE_RETURN_IF_ERROR(Validate());
     while (why_.empty()) {
       Step();
-      if (step_ % kStepsBetweenValidations == 0 || !Left().empty()) INFENCLAVE_RETURN_IF_ERROR(Validate());
+      if (step_ % StepsBetweenValidations() == 0 || !Left().empty()) INFENCLAVE_RETURN_IF_ERROR(Validate());
     }
     return Finish();
   }
@@ -139,6 +142,12 @@ class Decoder {
 
   double Seconds() const { return earlier_ + std::chrono::duration<double>(Clock::now() - started_).count(); }
 
+  int64_t StepsBetweenValidations() const {
+    const int64_t limit = folder_.job().max_steps;
+    return limit == 0 ? kStepsBetweenValidations
+                      : std::clamp<int64_t>(limit / kFewestValidations, 1, kStepsBetweenValidations);
+  }
+
   // Which limit has been reached; empty if none.
   std::string Left() const {
     if (folder_.job().max_steps > 0 && step_ >= folder_.job().max_steps) return "the steps allowed were done";
@@ -169,21 +178,18 @@ class Decoder {
       ++decays_;
     }
     best_loss_ = std::min(best_loss_, loss);
-    if (decays_ >= kDecays) {
-      why_ = "the validation loss had stopped falling";
-      converged_ = true;
-    } else {
-      why_ = Left();
-    }
+    Conclude();
+    INFENCLAVE_RETURN_IF_ERROR(Save());
     Report();
-    return Save();
+    return OkStatus();
   }
 
   void Report() const {
     const AttackJob& job = folder_.job();
-    int64_t of = job.max_steps > 0 ? std::min(job.max_steps, kMaxSteps) : kMaxSteps;
-    const double each = Seconds() / static_cast<double>(std::max<int64_t>(step_, 1));
-    double left = each * static_cast<double>(of - step_);
+    const int64_t of = job.max_steps > 0 ? std::min(job.max_steps, kMaxSteps) : kMaxSteps;
+    const double trained = std::chrono::duration<double>(Clock::now() - trained_since_).count();
+    double left =
+        trained / static_cast<double>(std::max<int64_t>(step_ - resumed_at_, 1)) * static_cast<double>(of - step_);
     if (job.budget_seconds > 0) left = std::min(left, std::max(0.0, job.budget_seconds - Seconds()));
     progress_({.step = step_, .of = of, .loss = history_.back().second, .seconds_left = left});
   }
@@ -220,12 +226,12 @@ class Decoder {
     best_loss_ = figures[0].item<double>();
     milestone_ = figures[1].item<double>();
     earlier_ = figures[2].item<double>();
-    if (decays_ >= kDecays) {
-      why_ = "the validation loss had stopped falling";
-      converged_ = true;
-    } else {
-      why_ = Left();
-    }
+    Conclude();
+  }
+
+  void Conclude() {
+    converged_ = decays_ >= kDecays;
+    why_ = converged_ ? "the validation loss had stopped falling" : Left();
   }
 
   StatusOr<Outcome> Finish() const {
@@ -255,7 +261,8 @@ class Decoder {
   std::optional<Adam> adam_;
   std::vector<at::Tensor> best_;
 
-  int64_t step_ = 0;
+  int64_t step_ = 0, resumed_at_ = 0;
+  Clock::time_point trained_since_;
   int stalled_ = 0, decays_ = 0;
   double best_loss_ = std::numeric_limits<double>::infinity(), milestone_ = best_loss_;
   std::vector<std::pair<int64_t, double>> history_;

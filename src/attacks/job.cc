@@ -16,7 +16,7 @@ Status WriteReconstruction(const std::string& path, const at::Tensor& pictures) 
 StatusOr<Outcome> Attack(const JobFolder& folder, const ProgressFunction& progress) {
   if (folder.job().attack == "patch") return RunPatch(folder, progress);
   if (folder.job().attack == "decoder") return RunDecoder(folder, progress);
-  return Unimplemented("attack '", folder.job().attack, "'");
+  return RunWhitebox(folder, progress);
 }
 
 Status Run(const std::string& path, const ProgressFunction& progress) {

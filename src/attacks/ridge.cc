@@ -71,7 +71,7 @@ at::Tensor Ridge::PredictUnseen(const at::Tensor& ir, int32_t photograph) const 
 class RidgeFitter {
  public:
   RidgeFitter(const JobFolder& folder, const std::vector<int64_t>& rows, const std::function<void(double)>& progress)
-      : folder_(folder), rows_(rows), progress_(progress), chosen_(std::numeric_limits<double>::infinity()) {
+      : folder_(folder), rows_(rows), progress_(progress) {
     ridge_.grid_ = folder.grid();
     AssignFolds();
   }
@@ -81,12 +81,25 @@ class RidgeFitter {
     progress_(0.1);
     const at::Tensor components = Components();
     progress_(0.2);
+    // One fold tells which neighbourhood is best; all of them choose the regularisation.
+    std::vector<Sums> folds;
+    double least = std::numeric_limits<double>::infinity();
+    int64_t chosen = kKernels[0];
     const int64_t kernels = folder_.grid().flat() ? 1 : std::size(kKernels);
     for (int64_t i = 0; i < kernels; ++i) {
-      Try(kKernels[i], components);
-      progress_(0.2 + 0.8 * static_cast<double>(i + 1) / static_cast<double>(kernels));
+      Use(kKernels[i], components);
+      std::vector<Sums> sums;
+      for (size_t fold = 0; fold < fold_rows_.size(); ++fold) sums.push_back(SumsOf(fold));
+      const std::vector<double> errors = Errors(sums, Total(sums), 0, nullptr);
+      if (const double error = *std::min_element(errors.begin(), errors.end()); error < least || folds.empty()) {
+        least = error;
+        chosen = kKernels[i];
+        folds = std::move(sums);
+      }
+      progress_(0.2 + 0.5 * static_cast<double>(i + 1) / static_cast<double>(kernels));
     }
-    ridge_.error_ = chosen_;
+    Use(chosen, components);
+    Solve(folds);
     return std::move(ridge_);
   }
 
@@ -203,43 +216,54 @@ class RidgeFitter {
     }
   };
 
-  void Try(int64_t kernel, const at::Tensor& components) {
-    Ridge before = ridge_;
+  void Use(int64_t kernel, const at::Tensor& components) {
     ridge_.kernel_ = kernel;
     ridge_.projection_ = components.slice(0, 0, std::max<int64_t>(1, kMaxFeatures / (kernel * kernel))).contiguous();
-    std::vector<Sums> folds;
-    for (size_t fold = 0; fold < fold_rows_.size(); ++fold) folds.push_back(SumsOf(fold));
-    at::Tensor xx = at::zeros_like(folds[0].xx), xy = at::zeros_like(folds[0].xy);
-    for (const Sums& fold : folds) {
-      xx += fold.xx;
-      xy += fold.xy;
+  }
+
+  static Sums Total(const std::vector<Sums>& folds) {
+    Sums total{.xx = folds[0].xx.clone(), .xy = folds[0].xy.clone()};
+    for (size_t i = 1; i < folds.size(); ++i) {
+      total.xx += folds[i].xx;
+      total.xy += folds[i].xy;
     }
+    return total;
+  }
+
+  // Mean squared errors on a fold of the models of all others, by regularisation. The solver is kept if asked for.
+  std::vector<double> Errors(const std::vector<Sums>& folds, const Sums& total, size_t fold,
+                             std::vector<Solver>* keep) const {
+    const Solver solver(total.xx - folds[fold].xx, total.xy - folds[fold].xy);
+    const at::Tensor x = at::cat(folds[fold].held_x, 1).t(), y = at::cat(folds[fold].held_y, 1).t();
+    std::vector<double> errors;
+    for (const double regularisation : kRegularisation) {
+      const at::Tensor predicted = TimesTransposed(x, solver.Solve(regularisation));
+      errors.push_back((predicted - y).pow(2).mean().item<double>());
+    }
+    if (keep != nullptr) keep->push_back(solver);
+    return errors;
+  }
+
+  void Solve(const std::vector<Sums>& folds) {
+    const Sums total = Total(folds);
     std::vector<Solver> solvers;
-    std::vector<double> error(std::size(kRegularisation), 0.0);
-    for (const Sums& fold : folds) {
-      solvers.emplace_back(xx - fold.xx, xy - fold.xy);
-      const at::Tensor x = at::cat(fold.held_x, 1).t(), y = at::cat(fold.held_y, 1).t();
-      for (size_t i = 0; i < error.size(); ++i) {
-        const at::Tensor predicted = TimesTransposed(x, solvers.back().Solve(kRegularisation[i]));
-        error[i] += (predicted - y).pow(2).mean().item<double>() / static_cast<double>(folds.size());
-      }
+    std::vector<double> mean(std::size(kRegularisation), 0.0);
+    for (size_t fold = 0; fold < folds.size(); ++fold) {
+      const std::vector<double> errors = Errors(folds, total, fold, &solvers);
+      for (size_t i = 0; i < mean.size(); ++i) mean[i] += errors[i] / static_cast<double>(folds.size());
+      progress_(0.7 + 0.25 * static_cast<double>(fold + 1) / static_cast<double>(folds.size()));
     }
-    const size_t best = static_cast<size_t>(std::min_element(error.begin(), error.end()) - error.begin());
-    if (!(error[best] < chosen_)) {
-      ridge_ = std::move(before);
-      return;
-    }
-    chosen_ = error[best];
-    ridge_.weights_.clear();
-    solvers.emplace_back(xx, xy);
+    const size_t best = static_cast<size_t>(std::min_element(mean.begin(), mean.end()) - mean.begin());
+    ridge_.error_ = mean[best];
+    solvers.emplace_back(total.xx, total.xy);
     for (const Solver& solver : solvers) ridge_.weights_.push_back(solver.Solve(kRegularisation[best]));
+    progress_(1);
   }
 
   const JobFolder& folder_;
   const std::vector<int64_t>& rows_;
   const std::function<void(double)>& progress_;
   std::vector<std::vector<int64_t>> fold_rows_;
-  double chosen_;  // the smallest error so far
   Ridge ridge_;
 };
 
@@ -247,6 +271,40 @@ Ridge Ridge::Fit(const JobFolder& folder, const std::vector<int64_t>& rows,
                  const std::function<void(double)>& progress) {
   const at::NoGradGuard no_grad;
   return RidgeFitter(folder, rows, progress).Run();
+}
+
+NamedTensors Ridge::Save() const {
+  NamedTensors out = {{"mean_ir", mean_ir_},
+                      {"mean_picture", mean_picture_},
+                      {"projection", projection_},
+                      {"kernel", at::tensor({kernel_}, at::kLong)},
+                      {"error", at::tensor({error_}, at::kDouble)}};
+  out["folds"] = at::tensor(std::vector<int64_t>(fold_of_.begin(), fold_of_.end()), at::kLong);
+  for (size_t i = 0; i < weights_.size(); ++i) out[Concat("weights/", i)] = weights_[i];
+  return out;
+}
+
+bool Ridge::Load(const NamedTensors& saved, const Grid& grid) {
+  if (!saved.contains("kernel") || !saved.contains("weights/0")) return false;
+  grid_ = grid;
+  mean_ir_ = saved.at("mean_ir");
+  mean_picture_ = saved.at("mean_picture");
+  projection_ = saved.at("projection");
+  kernel_ = saved.at("kernel").item<int64_t>();
+  error_ = saved.at("error").item<double>();
+  const at::Tensor& folds = saved.at("folds");
+  for (int64_t i = 0; i < folds.numel(); ++i) fold_of_.push_back(static_cast<int32_t>(folds[i].item<int64_t>()));
+  for (size_t i = 0; saved.contains(Concat("weights/", i)); ++i) weights_.push_back(saved.at(Concat("weights/", i)));
+  return true;
+}
+
+StatusOr<Ridge> Ridge::OfTraining(const JobFolder& folder) {
+  const std::string path = folder.File("ridge.bin"), job = AttackJobToJson(folder.job());
+  Ridge ridge;
+  if (ridge.Load(LoadCheckpoint(path, job), folder.grid())) return ridge;
+  ridge = Fit(folder, folder.training(), [](double) {});
+  INFENCLAVE_RETURN_IF_ERROR(SaveCheckpoint(path, job, ridge.Save()));
+  return ridge;
 }
 
 }  // namespace infenclave

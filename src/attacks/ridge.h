@@ -11,6 +11,7 @@
 #include <functional>
 #include <vector>
 
+#include "attacks/checkpoint.h"
 #include "attacks/job_folder.h"
 
 namespace infenclave {
@@ -22,6 +23,8 @@ class Ridge {
   // `rows` are of photographs, at least two of them. `progress` gets the share that is done.
   static Ridge Fit(const JobFolder& folder, const std::vector<int64_t>& rows,
                    const std::function<void(double)>& progress);
+  // The same of the training photographs, kept in the folder from one sitting to the next.
+  static StatusOr<Ridge> OfTraining(const JobFolder& folder);
 
   // [n,C,H,W] -> [n,3,112,112] in 0..1, by the model of all rows.
   at::Tensor Predict(const at::Tensor& ir) const { return PredictBy(weights_.back(), ir); }
@@ -35,6 +38,8 @@ class Ridge {
 
  private:
   friend class RidgeFitter;
+  NamedTensors Save() const;
+  bool Load(const NamedTensors& saved, const Grid& grid);
   at::Tensor Features(const at::Tensor& ir) const;  // [n,kept,side,side]
   at::Tensor PredictBy(const at::Tensor& weights, const at::Tensor& ir) const;
 
