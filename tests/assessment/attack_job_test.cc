@@ -87,6 +87,7 @@ TEST(AttackProgress, OtherLinesAreNone) {
 
 TEST(RowWriter, WritesWhatRowFileReads) {
   const std::string path = Temporary("rows.npy");
+  std::filesystem::remove(path);  // of an earlier run
   auto writer = RowWriter::Create(path, DType::kBf16, {3, 2});
   ASSERT_TRUE(writer.ok()) << writer.status();
   const float values[] = {1, 2, 3, 4, 5, 6};
