@@ -39,14 +39,19 @@ Status ProvisionOnce(const Options& options, const ServerConnection& server, con
   return OkStatus();
 }
 
-// Gives keys whenever the enclave has none: after a restart, or when its lease is used up. A refusal ends it.
-Status Watch(const Options& options, const ServerConnection& server, const BundleKeys& keys, const Policy& policy) {
+Status ProvisionIfNeeded(const Options& options, const ServerConnection& server, const Policy& policy) {
+  INFENCLAVE_ASSIGN_OR_RETURN(BundleKeys keys, LoadKeys(options.keys));
+  INFENCLAVE_ASSIGN_OR_RETURN(GetEvidenceReply reply, FetchEvidenceFor(server, keys, std::nullopt, kWatchTimeout));
+  return reply.provisioned ? OkStatus() : ProvisionOnce(options, server, keys, policy);
+}
+
+// Gives keys whenever the enclave has none: after a restart, when a new bundle waits for them, or when its lease is
+// used up. The keys' file is read each time, for with a new bundle there are new keys. A refusal ends it.
+Status Watch(const Options& options, const ServerConnection& server, const Policy& policy) {
   StopSignal stop;
   Status last;
   do {
-    const StatusOr<GetEvidenceReply> reply = FetchEvidence(server, std::nullopt, kWatchTimeout);
-    Status status = reply.status();
-    if (reply.ok() && !reply->provisioned) status = ProvisionOnce(options, server, keys, policy);
+    const Status status = ProvisionIfNeeded(options, server, policy);
     if (status.code() == StatusCode::kPermissionDenied) return status;
     if (!status.ok() && status != last) std::cerr << "infenclave provision: " << status.message() << "; trying again\n";
     last = status;
@@ -58,7 +63,7 @@ Status Provision(const Options& options) {
   INFENCLAVE_ASSIGN_OR_RETURN(Policy policy, LoadPolicy(options.policy));
   INFENCLAVE_ASSIGN_OR_RETURN(BundleKeys keys, LoadKeys(options.keys));
   const ServerConnection server(options.server);
-  if (options.watch) return Watch(options, server, keys, policy);
+  if (options.watch) return Watch(options, server, policy);
   return ProvisionOnce(options, server, keys, policy);
 }
 

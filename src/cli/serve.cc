@@ -1,7 +1,10 @@
+#include <signal.h>
+
 #include <algorithm>
 #include <iostream>
 #include <thread>
 
+#include "absl/strings/str_replace.h"
 #include "bundle/bundle.h"
 #include "cli/command.h"
 #include "cli/serving.h"
@@ -69,7 +72,9 @@ StatusOr<BackNetChoice> ChooseBackNet(const Options& options, const Bundle& bund
     INFENCLAVE_ASSIGN_OR_RETURN(choice.factory, BuiltinBackNet(bundle.backnet_onnx, shape, choice.weights));
     return choice;
   }
-  const StatusOr<std::vector<OipEndpoint>> endpoints = ParseEndpoints(options.backnet);
+  // Each version of a bundle has a BackNet of its own, which a server can hold beside the one before it.
+  const std::string named = absl::StrReplaceAll(options.backnet, {{"%v", Concat(manifest.model_version)}});
+  const StatusOr<std::vector<OipEndpoint>> endpoints = ParseEndpoints(named);
   if (!endpoints.ok()) return UsageError("--backnet: " + MessageOf(endpoints.status()) + ", nor 'builtin'");
   choice.max_in_flight = static_cast<int>(options.in_flight * static_cast<int64_t>(endpoints->size()));
   INFENCLAVE_ASSIGN_OR_RETURN(choice.factory, RemoteBackNet(*endpoints, shape));
@@ -91,9 +96,9 @@ StatusOr<std::unique_ptr<EnclaveLink>> OpenLink(const Options& options, int max_
 size_t RoundedMegabytes(size_t bytes) { return (bytes + 500'000) / 1'000'000; }
 
 void Announce(const Options& options, const ConfidentialServer& server) {
-  const Manifest& manifest = server.model().manifest();
+  const Manifest manifest = server.model().manifest();
   const bool simulated = server.model().tee() == TeeKind::kSimulated;
-  const int lanes = server.link().lanes();
+  const int lanes = server.model().lanes();
   if (simulated) std::cerr << "WARNING: " << kSimulatedWarning << "\n";
   if (!server.model().ready()) {
     std::cerr << "no keys yet: infenclave provision " << options.bundle << ".keys --policy FILE --server "
@@ -105,47 +110,95 @@ void Announce(const Options& options, const ConfidentialServer& server) {
                     lanes, lanes == 1 ? " worker" : " workers"));
 }
 
-void ServeUntilStopped(StopSignal& stop, ConfidentialServer& server) {
+// What a bundle needs to be served, and is made anew when it is loaded again.
+struct Parts {
+  Bundle bundle;
+  BackNetChoice backnet;
+  std::unique_ptr<EnclaveLink> link;
+};
+
+StatusOr<Parts> Prepare(const Options& options) {
+  Parts parts;
+  INFENCLAVE_ASSIGN_OR_RETURN(parts.bundle, OpenBundle(options.bundle));
+  INFENCLAVE_RETURN_IF_ERROR(CheckTee(options, parts.bundle.manifest.tee_class));
+  INFENCLAVE_ASSIGN_OR_RETURN(parts.backnet, ChooseBackNet(options, parts.bundle));
+  INFENCLAVE_ASSIGN_OR_RETURN(parts.link, OpenLink(options, parts.backnet.max_in_flight));
+  std::cerr << "enclave: " << parts.link->start_line() << "\n";
+  return parts;
+}
+
+Status Reload(const Options& options, ConfidentialServer& server) {
+  if (!options.enclave.empty()) {
+    return FailedPrecondition("an enclave named by --enclave cannot be replaced: start another 'infenclave serve'");
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options));
+  return server.Reload(std::move(parts.link), parts.bundle.manifest_bytes, parts.backnet.factory);
+}
+
+void ReloadAndSay(const Options& options, ConfidentialServer& server) {
+  if (const Status status = Reload(options, server); !status.ok()) {
+    std::cerr << "infenclave serve: not reloaded: " << MessageOf(status) << "\n";
+    return;
+  }
+  std::cerr << "reloaded " << options.bundle << ": in use once it has its keys (infenclave provision " << options.bundle
+            << ".keys --policy FILE --server " << server.address() << ")\n";
+}
+
+void ServeUntilStopped(const Options& options, StopSignal& stop, ConfidentialServer& server) {
   bool said_dead = false;
-  while (!stop.Wait(kWatch)) {
-    if (said_dead || server.link().alive()) continue;
-    std::cerr
-        << "infenclave serve: the enclave has died; requests get UNAVAILABLE. Start 'infenclave serve' again, and "
-           "provision it\n";
-    said_dead = true;
+  std::string version = server.model().info().version;
+  while (true) {
+    const std::optional<int> signal = stop.Next(kWatch);
+    if (signal == SIGHUP) {
+      ReloadAndSay(options, server);
+    } else if (signal) {
+      break;
+    }
+    server.Reap();
+    if (const std::string now = server.model().info().version; now != version) {
+      version = now;
+      std::cerr << "version " << version << " is in use\n";
+    }
+    const bool alive = server.model().alive();
+    if (!alive && !said_dead) {
+      std::cerr << "infenclave serve: the enclave has died; requests get UNAVAILABLE. Send SIGHUP, or start "
+                   "'infenclave serve' again, and provision it\n";
+    }
+    said_dead = !alive;
   }
   std::cerr << "stopping: answering the requests in flight\n";
   server.Shutdown(kDrain);
 }
 
+ConfidentialServer::Options ServerOptions(const Options& options, int max_in_flight) {
+  ConfidentialServer::Options out;
+  out.listen = options.listen;
+  out.http = options.http;
+  out.model.max_batch = MaxBatch(options);
+  out.model.max_delay = std::chrono::microseconds(options.batch_delay_us);
+  out.model.max_queue = static_cast<size_t>(options.max_queue);
+  out.model.max_in_flight = max_in_flight;
+  return out;
+}
+
 Status Serve(const Options& options) {
-  StopSignal stop;
-  INFENCLAVE_ASSIGN_OR_RETURN(Bundle bundle, OpenBundle(options.bundle));
-  INFENCLAVE_RETURN_IF_ERROR(CheckTee(options, bundle.manifest.tee_class));
-  INFENCLAVE_ASSIGN_OR_RETURN(BackNetChoice backnet, ChooseBackNet(options, bundle));
-  INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveLink> link, OpenLink(options, backnet.max_in_flight));
-  std::cerr << "enclave: " << link->start_line() << "\n";
-  ConfidentialServer::Options server_options;
-  server_options.listen = options.listen;
-  server_options.http = options.http;
-  server_options.model.max_batch = MaxBatch(options);
-  server_options.model.max_delay = std::chrono::microseconds(options.batch_delay_us);
-  server_options.model.max_queue = static_cast<size_t>(options.max_queue);
-  server_options.model.max_in_flight = backnet.max_in_flight;
+  StopSignal stop(true);
+  INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options));
   INFENCLAVE_ASSIGN_OR_RETURN(
       std::unique_ptr<ConfidentialServer> server,
-      ConfidentialServer::Start(std::move(link), bundle.manifest_bytes, backnet.factory, server_options));
+      ConfidentialServer::Start(std::move(parts.link), parts.bundle.manifest_bytes, parts.backnet.factory,
+                                ServerOptions(options, parts.backnet.max_in_flight)));
   const TeeKind tee = server->model().tee();
   if (options.tee != "auto" && options.tee != NameOf(tee)) {
     return PermissionDenied("the enclave runs on ", NameOf(tee), ", and --tee asks for ", options.tee);
   }
-  if (backnet.weights->bytes() > 0) {
-    std::cerr << "BackNet: " << RoundedMegabytes(backnet.weights->bytes())
-              << " MB of weights, shared by its workers, which saves "
-              << RoundedMegabytes(backnet.weights->saved_bytes()) << " MB\n";
+  if (const PackedWeights& weights = *parts.backnet.weights; weights.bytes() > 0) {
+    std::cerr << "BackNet: " << RoundedMegabytes(weights.bytes())
+              << " MB of weights, shared by its workers, which saves " << RoundedMegabytes(weights.saved_bytes())
+              << " MB\n";
   }
   Announce(options, *server);
-  ServeUntilStopped(stop, *server);
+  ServeUntilStopped(options, stop, *server);
   return OkStatus();
 }
 

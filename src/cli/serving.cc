@@ -10,28 +10,30 @@
 namespace infenclave {
 namespace {
 
-sigset_t StopSignals() {
+sigset_t Signals(bool with_hangup) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  if (with_hangup) sigaddset(&set, SIGHUP);
   return set;
 }
 
 }  // namespace
 
-StopSignal::StopSignal() {
-  const sigset_t set = StopSignals();
+StopSignal::StopSignal(bool with_hangup) : with_hangup_(with_hangup) {
+  const sigset_t set = Signals(with_hangup);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
-bool StopSignal::Wait(std::chrono::milliseconds wait) {
-  const sigset_t set = StopSignals();
+std::optional<int> StopSignal::Next(std::chrono::milliseconds wait) {
+  const sigset_t set = Signals(with_hangup_);
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(wait);
   const timespec time{seconds.count(), std::chrono::nanoseconds(wait - seconds).count()};
-  if (sigtimedwait(&set, nullptr, &time) < 0) return false;
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-  return true;
+  const int signal = sigtimedwait(&set, nullptr, &time);
+  if (signal < 0) return std::nullopt;
+  if (signal != SIGHUP) pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  return signal;
 }
 
 void PrintReady(bool json, const std::string& address, const std::string& http, const std::string& text) {

@@ -14,13 +14,17 @@ namespace infenclave {
 inline constexpr char kSimulatedWarning[] =
     "SIMULATED TEE: it protects against other processes of this machine, not against whoever runs it";
 
-// Blocks SIGINT and SIGTERM for this thread and all that it starts from now on, so that only WaitForStop() gets them. A
-// second signal, after the first was taken, ends the process at once.
+// Blocks SIGINT and SIGTERM, and SIGHUP if asked for, for this thread and all that it starts from now on, so that only
+// this object gets them. A second signal to stop, after the first was taken, ends the process at once.
 class StopSignal {
  public:
-  StopSignal();
-  // True once one has come; false after `wait`.
-  bool Wait(std::chrono::milliseconds wait);
+  explicit StopSignal(bool with_hangup = false);
+  // The signal that has come, or nothing after `wait`.
+  std::optional<int> Next(std::chrono::milliseconds wait);
+  bool Wait(std::chrono::milliseconds wait) { return Next(wait).has_value(); }
+
+ private:
+  const bool with_hangup_;
 };
 
 // The ready line, at once: `text`, or with --json {"ready":true,"address":ADDRESS}, and "http":HTTP where it is not

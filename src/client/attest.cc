@@ -39,8 +39,9 @@ Status ServerConnection::Explain(const Status& status) const {
 }
 
 StatusOr<GetEvidenceReply> FetchEvidence(const ServerConnection& server, const std::optional<Nonce>& nonce,
-                                         std::chrono::milliseconds timeout) {
+                                         std::chrono::milliseconds timeout, bool waiting) {
   v1::GetEvidenceRequest request;
+  request.set_waiting(waiting);
   if (nonce.has_value()) request.set_nonce(std::string(AsText(*nonce)));
   v1::GetEvidenceResponse response;
   grpc::ClientContext context;

@@ -30,8 +30,9 @@ class ServerConnection {
   std::shared_ptr<grpc::Channel> channel_;
 };
 
+// `waiting`: of the enclave that waits for its keys before it takes over, if the server has one.
 StatusOr<GetEvidenceReply> FetchEvidence(const ServerConnection& server, const std::optional<Nonce>& nonce,
-                                         std::chrono::milliseconds timeout);
+                                         std::chrono::milliseconds timeout, bool waiting = false);
 
 }  // namespace infenclave
 

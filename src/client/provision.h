@@ -8,6 +8,11 @@
 
 namespace infenclave {
 
+// Evidence of the enclave that the keys are for: the one that waits for its keys if it holds their bundle, else the one
+// in use, whatever that holds.
+StatusOr<GetEvidenceReply> FetchEvidenceFor(const ServerConnection& server, const BundleKeys& keys,
+                                            const std::optional<Nonce>& nonce, std::chrono::milliseconds timeout);
+
 // Attests the enclave by `policy` with a fresh nonce and seals the part keys to it. PERMISSION_DENIED if the policy
 // refuses, or if the bundle is not the one that the keys are for. Gives the appraisal of the enclave that holds them
 // now.

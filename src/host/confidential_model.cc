@@ -78,6 +78,7 @@ StatusOr<std::unique_ptr<ConfidentialModel>> ConfidentialModel::Start(EnclaveLin
   model->tee_ = envelope.tee;
   model->shape_ = {model->manifest_.ir_shape, model->manifest_.ir_dtype, model->manifest_.backnet_output_shape};
   model->FillInfo();
+  if (options.statistics != nullptr) model->counts_ = options.statistics;
   RequestQueue::Options queue;
   queue.workers = link->lanes();
   queue.max_batch = options.max_batch;
@@ -212,7 +213,7 @@ void ConfidentialModel::Land(Flight& flight, Status status, int lane) {
     if (!callers_doing) status = Unavailable(MessageOf(status));
   }
   flight.timer.Ended(Stage::kFinish);
-  flight.timer.Count(statistics());
+  flight.timer.Count(*counts_);
   if (!status.ok()) FailAll(flight.calls, status);
 }
 
@@ -244,7 +245,7 @@ Status ConfidentialModel::BeginBatch(std::vector<InferCall*>& batch, int lane, s
     } else if (!item.status.ok()) {
       batch[i]->Finish(item.status);
     } else if (!item.sealed_refusal.empty()) {
-      statistics().CountSealedRefusal();
+      counts_->CountSealedRefusal();
       Deliver(batch[i], item.sealed_refusal);
     } else {
       accepted.push_back(batch[i]);

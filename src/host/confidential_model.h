@@ -30,6 +30,7 @@ class ConfidentialModel final : public OipModel {
     int max_batch = 1;
     std::chrono::microseconds max_delay{0};  // that a request may wait for company
     size_t max_queue = 256;
+    ServingStatistics* statistics = nullptr;  // where batches are counted; null: its own
     int max_in_flight = 0;  // batches; 0: no bound but the number of workers, for a BackNet in this process
   };
   // One worker per lane of the link, which must outlive the model. Asks the enclave for evidence: FAILED_PRECONDITION
@@ -71,6 +72,7 @@ class ConfidentialModel final : public OipModel {
   EnclaveLink* const link_;
   const Manifest manifest_;
   ModelInfo info_;
+  ServingStatistics* counts_ = &statistics();
   TeeKind tee_ = TeeKind::kSimulated;
   BackNetShape shape_;
   std::atomic<bool> provisioned_{false};  // as the enclave said last; it decides itself whether it answers

@@ -7,9 +7,9 @@
 #include <memory>
 #include <string>
 
-#include "host/confidential_model.h"
 #include "host/enclave_service.h"
 #include "host/http_server.h"
+#include "host/served_model.h"
 #include "oip/grpc_server.h"
 
 namespace infenclave {
@@ -27,16 +27,21 @@ class ConfidentialServer {
 
   const std::string& address() const { return server_->address(); }
   std::string http_address() const { return http_ == nullptr ? "" : http_->address(); }
-  const ConfidentialModel& model() const { return *model_; }
-  const EnclaveLink& link() const { return *link_; }
+  const ServedModel& model() const { return *model_; }
+  // A new bundle, behind another enclave: in use once that has its keys, while requests go on being answered.
+  // FAILED_PRECONDITION for a bundle that this server cannot take over.
+  Status Reload(std::unique_ptr<EnclaveLink> link, ByteSpan manifest, const BackNetFactory& backnet);
+  // To be called now and then, always from one thread: ends enclaves that are no longer in use.
+  void Reap() { model_->Reap(); }
   // Takes no new calls; those in flight are answered, or cancelled after `drain`.
   void Shutdown(std::chrono::milliseconds drain) { server_->Shutdown(drain); }
 
  private:
   ConfidentialServer() = default;
   // Destroyed from the last: the server stops before what it calls.
-  std::unique_ptr<EnclaveLink> link_;
-  std::unique_ptr<ConfidentialModel> model_;
+  ConfidentialModel::Options model_options_;
+  size_t max_message_bytes_ = 0;
+  std::unique_ptr<ServedModel> model_;
   std::unique_ptr<OipService> oip_;
   std::unique_ptr<EnclaveService> enclave_;
   std::unique_ptr<GrpcServer> server_;

@@ -7,7 +7,7 @@
 
 namespace infenclave {
 
-void EnclaveService::AnswerGetEvidence(ConfidentialModel& model, const v1::GetEvidenceRequest& request,
+void EnclaveService::AnswerGetEvidence(ServedModel& model, const v1::GetEvidenceRequest& request,
                                        const std::function<void(StatusOr<v1::GetEvidenceResponse>)>& done) {
   std::optional<Nonce> nonce;
   if (!request.nonce().empty()) {
@@ -18,13 +18,13 @@ void EnclaveService::AnswerGetEvidence(ConfidentialModel& model, const v1::GetEv
     }
     std::ranges::copy(AsBytes(request.nonce()), nonce->begin());
   }
-  model.GetEvidence(nonce, [done](const StatusOr<GetEvidenceReply>& reply) {
+  model.GetEvidence(nonce, request.waiting(), [done](const StatusOr<GetEvidenceReply>& reply) {
     if (!reply.ok()) return done(reply.status());
     done(ToProto(*reply));
   });
 }
 
-void EnclaveService::AnswerProvision(ConfidentialModel& model, const v1::ProvisionRequest& request,
+void EnclaveService::AnswerProvision(ServedModel& model, const v1::ProvisionRequest& request,
                                      const std::function<void(Status)>& done) {
   ProvisionCall call;
   StatusOr<SealedGrant> grant = DecodeSealedGrant(AsBytes(request.sealed_grant()));

@@ -2,7 +2,7 @@
 #ifndef INFENCLAVE_HOST_ENCLAVE_SERVICE_H_
 #define INFENCLAVE_HOST_ENCLAVE_SERVICE_H_
 
-#include "host/confidential_model.h"
+#include "host/served_model.h"
 #include "oip/enclave.grpc.pb.h"
 
 namespace infenclave {
@@ -10,12 +10,12 @@ namespace infenclave {
 class EnclaveService final : public v1::Enclave::CallbackService {
  public:
   // The model must outlive the service.
-  explicit EnclaveService(ConfidentialModel* model) : model_(model) {}
+  explicit EnclaveService(ServedModel* model) : model_(model) {}
 
   // `done` is called once, perhaps before this returns, perhaps on a worker.
-  static void AnswerGetEvidence(ConfidentialModel& model, const v1::GetEvidenceRequest& request,
+  static void AnswerGetEvidence(ServedModel& model, const v1::GetEvidenceRequest& request,
                                 const std::function<void(StatusOr<v1::GetEvidenceResponse>)>& done);
-  static void AnswerProvision(ConfidentialModel& model, const v1::ProvisionRequest& request,
+  static void AnswerProvision(ServedModel& model, const v1::ProvisionRequest& request,
                               const std::function<void(Status)>& done);
 
   grpc::ServerUnaryReactor* GetEvidence(grpc::CallbackServerContext*, const v1::GetEvidenceRequest*,
@@ -24,7 +24,7 @@ class EnclaveService final : public v1::Enclave::CallbackService {
                                       v1::ProvisionResponse*) override;
 
  private:
-  ConfidentialModel* const model_;
+  ServedModel* const model_;
 };
 
 }  // namespace infenclave

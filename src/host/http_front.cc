@@ -17,7 +17,7 @@ Result Await(const Ask& ask) {
   return result.get();
 }
 
-HttpAnswer Evidence(ConfidentialModel& model, const std::string& body) {
+HttpAnswer Evidence(ServedModel& model, const std::string& body) {
   const StatusOr<std::vector<std::string>> fields = ParseBase64Fields(body, {"nonce"});
   if (!fields.ok()) return ToHttp(fields.status());
   v1::GetEvidenceRequest request;
@@ -27,7 +27,7 @@ HttpAnswer Evidence(ConfidentialModel& model, const std::string& body) {
   return evidence.ok() ? HttpAnswer{.body = ToJson(*evidence)} : ToHttp(evidence.status());
 }
 
-HttpAnswer Provision(ConfidentialModel& model, const std::string& body) {
+HttpAnswer Provision(ServedModel& model, const std::string& body) {
   const StatusOr<std::vector<std::string>> fields = ParseBase64Fields(body, {"key_id", "sealed_grant"});
   if (!fields.ok()) return ToHttp(fields.status());
   v1::ProvisionRequest request;
@@ -41,7 +41,7 @@ HttpAnswer Provision(ConfidentialModel& model, const std::string& body) {
 
 size_t MaxHttpBody(size_t max_message_bytes) { return 4 * max_message_bytes; }
 
-HttpHandler HttpFront(const OipDescription* description, ConfidentialModel* model) {
+HttpHandler HttpFront(const OipDescription* description, ServedModel* model) {
   return [description, model](const HttpRequest& request) -> HttpAnswer {
     if (request.method == "GET" && request.path == "/metrics") {
       const HostState state = model == nullptr ? HostState{} : model->state();

@@ -8,8 +8,8 @@
 #ifndef INFENCLAVE_HOST_HTTP_FRONT_H_
 #define INFENCLAVE_HOST_HTTP_FRONT_H_
 
-#include "host/confidential_model.h"
 #include "host/metrics.h"
+#include "host/served_model.h"
 #include "oip/rest.h"
 
 namespace infenclave {
@@ -18,7 +18,7 @@ namespace infenclave {
 size_t MaxHttpBody(size_t max_message_bytes);
 
 // `model` is the description's if there is an enclave behind it, nullptr for a BackNet. All must outlive the handler.
-HttpHandler HttpFront(const OipDescription* description, ConfidentialModel* model);
+HttpHandler HttpFront(const OipDescription* description, ServedModel* model);
 
 }  // namespace infenclave
 
