@@ -119,15 +119,14 @@ void Client::Send(std::unique_ptr<Request> request) {
   plaintext.height = request->picture.height;
   plaintext.width = request->picture.width;
   plaintext.rgb = request->picture.rgb;
-  StatusOr<SealedRequest> sealed = SealRequest(appraisal.key_config, plaintext);
-  if (!sealed.ok()) return Finish(std::move(request), sealed.status());
-  request->context = std::move(sealed->context);
-
   inference::ModelInferRequest& infer = request->request;
   infer.Clear();
   infer.set_model_name(appraisal.manifest.model_name);
   (*infer.mutable_parameters())[kKeyIdParameter].set_string_param(HexEncode(appraisal.key_config.key_id));
-  AddBytesInput(infer, kSealedInput, sealed->sealed);
+  StatusOr<HpkeContext> context = SealRequestInto(appraisal.key_config, plaintext,
+                                                  AddBytesInput(infer, kSealedInput, SealedRequestBytes(plaintext)));
+  if (!context.ok()) return Finish(std::move(request), context.status());
+  request->context = *std::move(context);
   Request* raw = request.release();  // the callback's, until it runs
   infer_->async()->ModelInfer(
       raw->NewCall(options_.timeout), &infer, &raw->response,

@@ -125,6 +125,12 @@ StatusOr<Bytes> HpkeContext::Seal(ByteSpan aad, ByteSpan plaintext) {
   return AeadSeal(key_.span(), base_nonce_.span(), aad, plaintext);  // sequence number 0
 }
 
+Status HpkeContext::SealInto(ByteSpan aad, std::initializer_list<ByteSpan> plaintext, MutableByteSpan out) {
+  INFENCLAVE_CHECK(!used_);
+  used_ = true;
+  return AeadSealInto(key_.span(), base_nonce_.span(), aad, plaintext, out);
+}
+
 StatusOr<SecretBytes> HpkeContext::Open(ByteSpan aad, ByteSpan ciphertext) {
   INFENCLAVE_CHECK(!used_);
   used_ = true;

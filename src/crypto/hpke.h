@@ -39,6 +39,7 @@ class HpkeContext {
 
   const std::array<uint8_t, kHpkeEncBytes>& enc() const { return enc_; }
   StatusOr<Bytes> Seal(ByteSpan aad, ByteSpan plaintext);
+  Status SealInto(ByteSpan aad, std::initializer_list<ByteSpan> plaintext, MutableByteSpan out);  // as AeadSealInto
   StatusOr<SecretBytes> Open(ByteSpan aad, ByteSpan ciphertext);
   SecretBytes Export(ByteSpan exporter_context, size_t length) const;
 

@@ -128,20 +128,29 @@ Status CheckAead(ByteSpan key, ByteSpan nonce, ByteSpan aad, size_t size) {
 }  // namespace
 
 StatusOr<Bytes> AeadSeal(ByteSpan key, ByteSpan nonce, ByteSpan aad, ByteSpan plaintext) {
-  INFENCLAVE_RETURN_IF_ERROR(CheckAead(key, nonce, aad, plaintext.size()));
+  Bytes out(plaintext.size() + kAeadTagBytes);
+  INFENCLAVE_RETURN_IF_ERROR(AeadSealInto(key, nonce, aad, {plaintext}, out));
+  return out;
+}
+
+Status AeadSealInto(ByteSpan key, ByteSpan nonce, ByteSpan aad, std::initializer_list<ByteSpan> plaintext,
+                    MutableByteSpan out) {
+  INFENCLAVE_RETURN_IF_ERROR(CheckAead(key, nonce, aad, out.size()));
   internal::CipherCtxPtr ctx(EVP_CIPHER_CTX_new());
   INFENCLAVE_CHECK(ctx != nullptr);
   MustSucceed(EVP_EncryptInit_ex2(ctx.get(), OpenSsl().aes256gcm, key.data(), nonce.data(), nullptr));
   int n = 0;
   if (!aad.empty()) MustSucceed(EVP_EncryptUpdate(ctx.get(), nullptr, &n, aad.data(), static_cast<int>(aad.size())));
-  Bytes out(plaintext.size() + kAeadTagBytes);
-  if (!plaintext.empty()) {
-    MustSucceed(EVP_EncryptUpdate(ctx.get(), out.data(), &n, plaintext.data(), static_cast<int>(plaintext.size())));
+  for (ByteSpan part : plaintext) {
+    if (part.empty()) continue;
+    INFENCLAVE_CHECK(part.size() + kAeadTagBytes <= out.size());
+    MustSucceed(EVP_EncryptUpdate(ctx.get(), out.data(), &n, part.data(), static_cast<int>(part.size())));
+    out = out.subspan(part.size());
   }
-  uint8_t* tag = out.data() + plaintext.size();
-  MustSucceed(EVP_EncryptFinal_ex(ctx.get(), tag, &n));
-  MustSucceed(EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_AEAD_GET_TAG, kAeadTagBytes, tag));
-  return out;
+  INFENCLAVE_CHECK(out.size() == kAeadTagBytes);
+  MustSucceed(EVP_EncryptFinal_ex(ctx.get(), out.data(), &n));
+  MustSucceed(EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_AEAD_GET_TAG, kAeadTagBytes, out.data()));
+  return OkStatus();
 }
 
 StatusOr<SecretBytes> AeadOpen(ByteSpan key, ByteSpan nonce, ByteSpan aad, ByteSpan ciphertext) {

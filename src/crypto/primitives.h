@@ -3,6 +3,7 @@
 #define INFENCLAVE_CRYPTO_PRIMITIVES_H_
 
 #include <array>
+#include <initializer_list>
 
 #include "base/bytes.h"
 #include "crypto/secret.h"
@@ -30,6 +31,9 @@ SecretBytes HkdfExpand(ByteSpan prk, ByteSpan info, size_t length);
 // AES-256-GCM with a 16-byte tag behind the ciphertext.
 inline constexpr size_t kAeadKeyBytes = 32, kAeadNonceBytes = 12, kAeadTagBytes = 16;
 StatusOr<Bytes> AeadSeal(ByteSpan key, ByteSpan nonce, ByteSpan aad, ByteSpan plaintext);
+// Of the parts one after another, straight to where they are wanted: `out` is kAeadTagBytes longer than they together.
+Status AeadSealInto(ByteSpan key, ByteSpan nonce, ByteSpan aad, std::initializer_list<ByteSpan> plaintext,
+                    MutableByteSpan out);
 // PERMISSION_DENIED if the tag does not fit; nothing of the plaintext is returned then.
 StatusOr<SecretBytes> AeadOpen(ByteSpan key, ByteSpan nonce, ByteSpan aad, ByteSpan ciphertext);
 

@@ -139,6 +139,15 @@ void AddBytesInput(inference::ModelInferRequest& request, std::string_view name,
   request.add_raw_input_contents(RawElement(element));
 }
 
+MutableByteSpan AddBytesInput(inference::ModelInferRequest& request, std::string_view name, size_t size) {
+  Describe(*request.add_inputs(), name, "BYTES", {1});
+  std::string& raw = *request.add_raw_input_contents();
+  const auto length = static_cast<uint32_t>(size);
+  raw.reserve(kLengthBytes + size);
+  raw.append(reinterpret_cast<const char*>(&length), kLengthBytes).append(size, '\0');
+  return {reinterpret_cast<uint8_t*>(raw.data()) + kLengthBytes, size};
+}
+
 void AddBytesOutput(inference::ModelInferResponse& response, std::string_view name, ByteSpan element, TensorForm form) {
   auto& tensor = *response.add_outputs();
   Describe(tensor, name, "BYTES", {1});

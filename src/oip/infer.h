@@ -31,6 +31,8 @@ StatusOr<F32Data> ReadF32Output(const inference::ModelInferResponse& response, s
 
 // Writers append one tensor.
 void AddBytesInput(inference::ModelInferRequest& request, std::string_view name, ByteSpan element);
+// An element of `size` bytes, for the caller to fill in.
+MutableByteSpan AddBytesInput(inference::ModelInferRequest& request, std::string_view name, size_t size);
 void AddBytesOutput(inference::ModelInferResponse& response, std::string_view name, ByteSpan element, TensorForm form);
 void AddF32Input(inference::ModelInferRequest& request, std::string_view name, const Shape& shape, ByteSpan data);
 void AddF32Output(inference::ModelInferResponse& response, std::string_view name, const Shape& shape, ByteSpan data,

@@ -12,6 +12,7 @@ constexpr std::string_view kCredentialContext = "infenclave credential v1";
 constexpr std::string_view kAnswerLabel = "infenclave answer v1";
 constexpr std::string_view kGrantContext = "infenclave grant v1";
 constexpr size_t kHeaderBytes = 10, kGrantBytes = 72;
+constexpr size_t kPictureHeaderBytes = 12;  // the credential's length, height and width
 
 // ---- credentials ----------------------------------------------------------------------------------------------------
 
@@ -127,25 +128,35 @@ StatusOr<std::array<uint8_t, kHpkeEncBytes>> PeekEnc(ByteSpan sealed) {
   return enc;
 }
 
-StatusOr<SealedRequest> SealRequest(const KeyConfig& config, const RequestPlaintext& request) {
+size_t SealedRequestBytes(const RequestPlaintext& request) {
+  return kHeaderBytes + kHpkeEncBytes + kPictureHeaderBytes + request.credential.size() + request.rgb.size() +
+         kAeadTagBytes;
+}
+
+StatusOr<HpkeContext> SealRequestInto(const KeyConfig& config, const RequestPlaintext& request, MutableByteSpan out) {
   INFENCLAVE_RETURN_IF_ERROR(CheckPixels(request));
   if (request.credential.size() > kMaxCredentialBytes) {
     return InvalidArgument("credential of ", request.credential.size(), " bytes, at most ", kMaxCredentialBytes,
                            " are allowed");
   }
-  internal::SecretWriter plaintext(12 + request.credential.size() + request.rgb.size());
-  plaintext.Block(request.credential);
-  plaintext.U32(request.height);
-  plaintext.U32(request.width);
-  plaintext.Raw(request.rgb);
+  INFENCLAVE_CHECK(out.size() == SealedRequestBytes(request));
+  internal::SecretWriter before_pixels(kPictureHeaderBytes + request.credential.size());
+  before_pixels.Block(request.credential);
+  before_pixels.U32(request.height);
+  before_pixels.U32(request.width);
   INFENCLAVE_ASSIGN_OR_RETURN(HpkeContext context, HpkeContext::Encapsulate(config.public_key, DigestOf(config)));
   const Bytes header = EncodeHeader(config.key_id);
-  INFENCLAVE_ASSIGN_OR_RETURN(const Bytes ciphertext, context.Seal(header, plaintext.Take().span()));
-  ByteWriter out;
-  out.Raw(header);
-  out.Raw(context.enc());
-  out.Raw(ciphertext);
-  return SealedRequest{out.Take(), std::move(context)};
+  std::copy(header.begin(), header.end(), out.begin());
+  std::copy(context.enc().begin(), context.enc().end(), out.begin() + kHeaderBytes);
+  INFENCLAVE_RETURN_IF_ERROR(
+      context.SealInto(header, {before_pixels.Take().span(), request.rgb}, out.subspan(kHeaderBytes + kHpkeEncBytes)));
+  return context;
+}
+
+StatusOr<SealedRequest> SealRequest(const KeyConfig& config, const RequestPlaintext& request) {
+  Bytes sealed(SealedRequestBytes(request));
+  INFENCLAVE_ASSIGN_OR_RETURN(HpkeContext context, SealRequestInto(config, request, sealed));
+  return SealedRequest{std::move(sealed), std::move(context)};
 }
 
 StatusOr<OpenedRequest> OpenRequest(const KeyConfig& config, const X25519KeyPair& key, ByteSpan sealed) {

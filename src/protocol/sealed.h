@@ -55,6 +55,9 @@ struct SealedRequest {
   HpkeContext context;
 };
 StatusOr<SealedRequest> SealRequest(const KeyConfig& config, const RequestPlaintext& request);
+// The same, straight to where it is wanted: pictures are large. `out` has SealedRequestBytes.
+size_t SealedRequestBytes(const RequestPlaintext& request);
+StatusOr<HpkeContext> SealRequestInto(const KeyConfig& config, const RequestPlaintext& request, MutableByteSpan out);
 
 // The enclave's half. `plaintext` borrows from `buffer`. FAILED_PRECONDITION if it is sealed to another key id,
 // PERMISSION_DENIED if it does not open, INVALID_ARGUMENT if what opens is no request.
