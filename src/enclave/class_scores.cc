@@ -1,5 +1,6 @@
 #include "enclave/class_scores.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <string>
@@ -27,33 +28,51 @@ uint32_t EqualMask(uint32_t a, uint32_t b) {
   return static_cast<uint32_t>(Opaque((difference - 1) >> 63)) * UINT32_MAX;
 }
 
-// Unsigned integers that compare as the floats do, and back.
-uint32_t Ordered(float f) {
-  const uint32_t bits = std::bit_cast<uint32_t>(f);
-  return bits ^ ((uint32_t{0} - (bits >> 31)) | 0x80000000u);
-}
-float Unordered(uint32_t key) { return std::bit_cast<float>(key ^ (((key >> 31) - uint32_t{1}) | 0x80000000u)); }
+// Signed integers that compare as the floats do; its own inverse.
+int32_t Ordered(int32_t float_bits) { return float_bits ^ ((float_bits >> 31) & INT32_MAX); }
 
 uint32_t NotFiniteMask(float f) { return EqualMask(std::bit_cast<uint32_t>(f) & 0x7f800000u, 0x7f800000u); }
 
-// The largest key below `bound`. Keys are distinct.
-uint64_t LargestBelow(uint64_t bound, std::span<const uint64_t> keys) {
-  uint64_t best = 0;
-  for (uint64_t key : keys) {
-    const uint64_t better = GreaterMask(bound, key) & GreaterMask(key, best);
-    best = (key & better) | (best & ~better);
+// Comparing vectors gives masks, of which no compiler makes a branch.
+using Lanes = int32_t __attribute__((vector_size(16)));
+constexpr size_t kLanes = sizeof(Lanes) / sizeof(int32_t);
+
+// Scores and, for equal scores, the complements of their classes, so that the lower class is the greater key.
+struct Keys {
+  Lanes score, complement;
+};
+constexpr Keys kHighest{Lanes{} + INT32_MAX, Lanes{} + INT32_MAX}, kLowest{Lanes{} + INT32_MIN, Lanes{} + INT32_MIN};
+
+Lanes Greater(const Keys& a, const Keys& b) {
+  return (a.score > b.score) | ((a.score == b.score) & (a.complement > b.complement));
+}
+
+Keys Choose(Lanes mask, const Keys& a, const Keys& b) {
+  return {(a.score & mask) | (b.score & ~mask), (a.complement & mask) | (b.complement & ~mask)};
+}
+
+// The largest key below `bound`, in all lanes, as `bound` is. Keys are distinct.
+Keys LargestBelow(const Keys& bound, std::span<const Keys> keys) {
+  Keys best = kLowest;
+  for (const Keys& key : keys) best = Choose(Greater(bound, key) & Greater(key, best), key, best);
+  for (int i = 1; i < static_cast<int>(kLanes); ++i) {
+    const Keys turned = {__builtin_shufflevector(best.score, best.score, 1, 2, 3, 0),
+                         __builtin_shufflevector(best.complement, best.complement, 1, 2, 3, 0)};
+    best = Choose(Greater(turned, best), turned, best);
   }
   return best;
 }
 
-// Row `wanted` of a table of rows as long as `out`, which is zero.
-void SelectRow(uint32_t wanted, ByteSpan table, std::string& out) {
-  const size_t length = out.size();
-  char* __restrict to = out.data();
-  const uint8_t* __restrict row = table.data();
-  for (uint32_t r = 0; r < table.size() / length; ++r, row += length) {
-    const uint8_t mask = static_cast<uint8_t>(EqualMask(r, wanted));
-    for (size_t i = 0; i < length; ++i) to[i] = static_cast<char>(to[i] | (row[i] & mask));
+// Row `wanted` of a table with `stride` bytes a row, a multiple of sizeof(Lanes).
+void SelectRow(int32_t wanted, ByteSpan table, size_t stride, MutableByteSpan out) {
+  for (size_t at = 0; at < out.size(); at += sizeof(Lanes)) {
+    Lanes found{}, row{};
+    for (size_t from = at; from < table.size(); from += stride, row += 1) {
+      Lanes part;
+      std::memcpy(&part, table.data() + from, sizeof(part));
+      found |= part & (row == wanted);
+    }
+    std::memcpy(out.data() + at, &found, std::min(sizeof(found), out.size() - at));
   }
 }
 
@@ -85,12 +104,13 @@ StatusOr<ClassScores> ClassScores::Create(const Manifest& manifest, ClassMapping
   if (fits) {
     out.order_ = SecretBytes(out.classes_ * sizeof(uint32_t));
     std::memcpy(out.order_.data(), mapping.order.data(), out.order_.size());
-    out.labels_ = SecretBytes(out.classes_ * out.label_bytes_);
+    out.label_stride_ = (out.label_bytes_ + sizeof(Lanes) - 1) / sizeof(Lanes) * sizeof(Lanes);
+    out.labels_ = SecretBytes(out.classes_ * out.label_stride_);
   }
   for (size_t i = 0; i < mapping.labels.size(); ++i) {
     std::string& label = mapping.labels[i];
     fits = fits && label.size() <= out.label_bytes_;
-    if (fits) std::memcpy(out.labels_.data() + i * out.label_bytes_, label.data(), label.size());
+    if (fits) std::memcpy(out.labels_.data() + i * out.label_stride_, label.data(), label.size());
     Wipe({reinterpret_cast<uint8_t*>(label.data()), label.size()});
   }
   Wipe({reinterpret_cast<uint8_t*>(mapping.order.data()), mapping.order.size() * sizeof(uint32_t)});
@@ -100,14 +120,15 @@ StatusOr<ClassScores> ClassScores::Create(const Manifest& manifest, ClassMapping
 
 Answer ClassScores::Top(std::span<const float> scores) const {
   INFENCLAVE_CHECK(scores.size() == classes_);
-  // A key is a score and, for equal scores, the lower class first.
-  SecretBytes memory(classes_ * sizeof(uint64_t));
-  std::span<uint64_t> keys(reinterpret_cast<uint64_t*>(memory.data()), classes_);
+  SecretBytes memory((classes_ + kLanes - 1) / kLanes * sizeof(Keys));
+  const std::span<Keys> keys(reinterpret_cast<Keys*>(memory.data()), memory.size() / sizeof(Keys));
+  keys.back() = kLowest;
   const auto* order = reinterpret_cast<const uint32_t*>(order_.data());
   uint32_t not_finite = 0;
   for (size_t i = 0; i < classes_; ++i) {
     not_finite |= NotFiniteMask(scores[i]);
-    keys[i] = uint64_t{Ordered(scores[i] + 0.0f)} << 32 | static_cast<uint32_t>(~order[i]);
+    keys[i / kLanes].score[i % kLanes] = Ordered(std::bit_cast<int32_t>(scores[i] + 0.0f));
+    keys[i / kLanes].complement[i % kLanes] = static_cast<int32_t>(~order[i]);
   }
   Answer answer;
   if (not_finite != 0) {  // about all scores at once, which the host knows
@@ -115,17 +136,18 @@ Answer ClassScores::Top(std::span<const float> scores) const {
     answer.message = kNotFinite;
     return answer;
   }
-  const float highest = Unordered(static_cast<uint32_t>(LargestBelow(UINT64_MAX, keys) >> 32));
+  Keys found = LargestBelow(kHighest, keys);
+  const float highest = std::bit_cast<float>(Ordered(found.score[0]));
   double sum = 0;
   for (float score : scores) sum += ObliviousExp(score - highest);
-  uint64_t found = UINT64_MAX;
   for (size_t k = 0; k < answers_; ++k) {
-    found = LargestBelow(found, keys);
-    const uint32_t wanted = ~static_cast<uint32_t>(found);
+    if (k > 0) found = LargestBelow(found, keys);
+    const float score = std::bit_cast<float>(Ordered(found.score[0]));
     AnswerClass& out = answer.classes.emplace_back();
-    out.probability = static_cast<float>(ObliviousExp(Unordered(static_cast<uint32_t>(found >> 32)) - highest) / sum);
+    out.probability = static_cast<float>(ObliviousExp(score - highest) / sum);
     out.label.assign(label_bytes_, '\0');
-    SelectRow(wanted, labels_.span(), out.label);
+    SelectRow(~found.complement[0], labels_.span(), label_stride_,
+              {reinterpret_cast<uint8_t*>(out.label.data()), label_bytes_});
   }
   return answer;
 }

@@ -29,9 +29,9 @@ class ClassScores {
  private:
   ClassScores() = default;
 
-  size_t classes_ = 0, answers_ = 0, label_bytes_ = 0;
+  size_t classes_ = 0, answers_ = 0, label_bytes_ = 0, label_stride_ = 0;
   SecretBytes order_;   // u32 per score: its class
-  SecretBytes labels_;  // per class, padded
+  SecretBytes labels_;  // per class, padded to label_stride_
 };
 
 // e^x for x <= 0, to a relative error of 2e-7 above -87 and below that 0 for all purposes; no branch.
