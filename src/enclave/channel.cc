@@ -113,9 +113,9 @@ class SlotPort : public LanePort {
   StatusOr<ByteSpan> Receive() override {
     INFENCLAVE_ASSIGN_OR_RETURN(uint64_t length, AwaitDoorbell(doorbell_.get(), call_area_.size()));
     // The one read of shared memory: from here on only the copy exists.
-    call_.resize(length);
+    if (call_.size() < length) call_.resize(length);
     std::memcpy(call_.data(), call_area_.data(), length);
-    return ByteSpan(call_);
+    return ByteSpan(call_).first(length);
   }
   Status Send(ByteSpan reply) override {
     INFENCLAVE_CHECK(reply.size() <= reply_area_.size());
