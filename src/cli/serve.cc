@@ -14,7 +14,7 @@ namespace infenclave {
 namespace {
 
 // A remote BackNet gains from batches; the engine in this process computes picture by picture anyway.
-constexpr int kBuiltinBatch = 1, kRemoteBatch = 8;
+constexpr int kRemoteBatch = 8;
 constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kWatch = std::chrono::milliseconds(500);
 
@@ -221,7 +221,7 @@ Command ServeCommand() {
                 "which TEE the enclave must be in");
     flags.Text("--enclave", &options->enclave, "a running enclave: unix:PATH, vsock:CID:PORT or tcp:HOST:PORT");
     flags.Int("--workers", &options->workers, "requests computed at once; 0 is one per core", 0, 1024);
-    flags.Int("--max-batch", &options->max_batch, "requests computed together; 0 is 1 for the builtin BackNet, else 8",
+    flags.Int("--max-batch", &options->max_batch, "requests computed together; 0 is 4 for the builtin BackNet, else 8",
               0, kMaxBatch);
     flags.Int("--batch-delay-us", &options->batch_delay_us,
               "how long a request may wait for others to fill its batch while the server is busy, in microseconds", 0,

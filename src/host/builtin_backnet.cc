@@ -1,4 +1,5 @@
 #include <cstring>
+#include <iterator>
 
 #include "engine/compiled_network.h"
 #include "host/backnet.h"
@@ -7,44 +8,51 @@
 namespace infenclave {
 namespace {
 
+// Requests that are computed together read the weights once.
+constexpr int kBatches[] = {kBuiltinBatch, 2, 1};
+
 class Builtin final : public BackNet {
  public:
-  Builtin(CompiledNetwork network, const BackNetShape& shape)
-      : network_(std::move(network)), shape_(shape), input_(DType::kF32, WithBatch(1, shape.ir)) {}
+  // One network for each of kBatches, in that order.
+  Builtin(std::vector<CompiledNetwork> networks, const BackNetShape& shape)
+      : networks_(std::move(networks)), shape_(shape), input_(DType::kF32, WithBatch(kBatches[0], shape.ir)) {}
 
   Started Start(const Batch& batch, Done) override { return {Run(batch), nullptr}; }
 
  private:
-  Status Run(const Batch& batch) {
-    for (int64_t i = 0; i < batch.size; ++i) {
-      const ByteSpan one = batch.ir.subspan(static_cast<size_t>(i) * shape_.ir_bytes(), shape_.ir_bytes());
-      const TensorView input = AsInput(one);
-      const MutableTensorView scores{DType::kF32, network_.output_shapes()[0],
-                                     batch.output.data() + static_cast<size_t>(i) * shape_.output_floats()};
-      INFENCLAVE_RETURN_IF_ERROR(network_.Run({&input, 1}, {&scores, 1}));
+  Status Run(Batch left) {
+    for (size_t i = 0; i < std::size(kBatches); ++i) {
+      const auto together = static_cast<size_t>(kBatches[i]);
+      for (; left.size >= kBatches[i]; left.size -= kBatches[i]) {
+        const TensorView input = AsInput(left.ir.first(together * shape_.ir_bytes()), networks_[i].input_shapes()[0]);
+        const MutableTensorView scores{DType::kF32, networks_[i].output_shapes()[0], left.output.data()};
+        INFENCLAVE_RETURN_IF_ERROR(networks_[i].Run({&input, 1}, {&scores, 1}));
+        left.ir = left.ir.subspan(together * shape_.ir_bytes());
+        left.output = left.output.subspan(together * shape_.output_floats());
+      }
     }
     return OkStatus();
   }
 
   // In place where the engine can read it; widened or moved to an aligned place where it cannot.
-  TensorView AsInput(ByteSpan ir) {
+  TensorView AsInput(ByteSpan ir, const Shape& shape) {
     if (shape_.ir_dtype == DType::kF32 && reinterpret_cast<uintptr_t>(ir.data()) % alignof(float) == 0) {
-      return {DType::kF32, network_.input_shapes()[0], ir.data()};
+      return {DType::kF32, shape, ir.data()};
     }
     if (shape_.ir_dtype == DType::kF32) {
       std::memcpy(input_.data(), ir.data(), ir.size());
-      return input_.view();
+      return {DType::kF32, shape, input_.data()};
     }
-    std::span<float> wide = input_.as<float>();
+    const std::span<float> wide = input_.as<float>().first(ir.size() / sizeof(uint16_t));
     for (size_t i = 0; i < wide.size(); ++i) {
       uint16_t narrow;
       std::memcpy(&narrow, ir.data() + i * sizeof(narrow), sizeof(narrow));
       wide[i] = Bf16ToF32(narrow);
     }
-    return input_.view();
+    return {DType::kF32, shape, input_.data()};
   }
 
-  CompiledNetwork network_;
+  std::vector<CompiledNetwork> networks_;
   const BackNetShape shape_;
   Tensor input_;
 };
@@ -73,8 +81,13 @@ StatusOr<BackNetFactory> BuiltinBackNet(ByteSpan backnet_onnx, const BackNetShap
   // Shared by all workers, which read it only while they compile.
   auto graph = std::make_shared<const Graph>(std::move(imported.graph));
   return BackNetFactory([graph, shape, weights]() -> StatusOr<std::unique_ptr<BackNet>> {
-    INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(*graph, {.weights = weights}));
-    return std::make_unique<Builtin>(std::move(network), shape);
+    std::vector<CompiledNetwork> networks;
+    for (int batch : kBatches) {
+      INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network,
+                                  CompiledNetwork::Compile(*graph, {.batch = batch, .weights = weights}));
+      networks.push_back(std::move(network));
+    }
+    return std::make_unique<Builtin>(std::move(networks), shape);
   });
 }
 

@@ -71,6 +71,18 @@ TEST(Aead, KnownAnswers) {
             "76fc6ece0f4e1768cddf8853bb2d551b");
 }
 
+TEST(Aead, PartsAreSealedAsTheWhole) {
+  const Bytes key(32, 1), nonce(12, 2), text(100, 3);
+  const ByteSpan whole = text;
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    Bytes sealed(text.size() + kAeadTagBytes);
+    ASSERT_TRUE(AeadSealInto(key, nonce, {}, {whole.first(cut), whole.subspan(cut)}, sealed).ok());
+    EXPECT_EQ(sealed, *AeadSeal(key, nonce, {}, text)) << cut;
+  }
+  Bytes small(text.size());
+  EXPECT_DEATH((void)AeadSealInto(key, nonce, {}, {whole}, small), "check failed");
+}
+
 TEST(Aead, EveryAlteredBitIsRefused) {
   const Bytes key(32, 1), nonce(12, 2), aad = ToBytes(AsBytes("header")), text = ToBytes(AsBytes("a photograph"));
   const Bytes sealed = *AeadSeal(key, nonce, aad, text);

@@ -17,6 +17,7 @@ namespace infenclave {
 namespace {
 
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::HasSubstr;
 
 const BackNetShape kShape{{2}, DType::kF32, {3}};
@@ -71,12 +72,26 @@ TEST(BuiltinBackNet, ComputesABatch) {
   EXPECT_THAT(ScoresOf(**backnet, BytesOf(kIr)), kScores);
 }
 
+TEST(BuiltinBackNet, ABatchOfAnySizeIsAsOneByOne) {
+  auto backnet = BuiltinBackNet(SmallOnnx(), kShape).value()().value();
+  for (int64_t size = 1; size <= 2 * kBuiltinBatch + 3; ++size) {
+    std::vector<float> ir, together(static_cast<size_t>(3 * size));
+    for (int64_t i = 0; i < 2 * size; ++i) ir.push_back(static_cast<float>(i * i % 7));
+    ASSERT_TRUE(RunBatch(*backnet, {BytesOf(ir), size, together}).ok());
+    for (size_t i = 0; i < static_cast<size_t>(size); ++i) {
+      std::vector<float> alone(3);
+      ASSERT_TRUE(RunBatch(*backnet, {BytesOf(ir).subspan(8 * i, 8), 1, alone}).ok());
+      EXPECT_THAT(std::vector(&together[3 * i], &together[3 * i] + 3), ElementsAreArray(alone)) << i << " of " << size;
+    }
+  }
+}
+
 TEST(BuiltinBackNet, WorkersShareTheirWeights) {
   const auto weights = std::make_shared<PackedWeights>();
   auto factory = BuiltinBackNet(SmallOnnx(), kShape, weights).value();
   auto first = factory().value(), second = factory().value();
   EXPECT_GE(weights->bytes(), (6 + 3) * sizeof(float));
-  EXPECT_EQ(weights->saved_bytes(), weights->bytes());
+  EXPECT_GE(weights->saved_bytes(), weights->bytes());
   first.reset();
   EXPECT_THAT(ScoresOf(*second, BytesOf(kIr)), kScores);
 }
