@@ -16,11 +16,14 @@ std::string_view WhatItIs(TeeKind tee) {
 
 // The report data that the evidence attests; null where it is not to be believed.
 std::optional<ReportData> AppraiseEnvelope(const EvidenceEnvelope& envelope, const Policy& policy, int64_t at,
-                                           Findings& findings) {
+                                           Findings& findings, Appraisal& out) {
   if (!AppraiseTee(envelope.tee, policy, findings)) return std::nullopt;
   const auto claims = VerifyEvidence(envelope.tee, envelope.evidence, envelope.collateral, at);
   if (!findings.Add("evidence", claims.status(), WhatItIs(envelope.tee))) return std::nullopt;
   AppraiseEvidence(*claims, policy, findings);
+  if (const auto* intel = std::get_if<VerifiedIntel>(&claims->evidence); intel && intel->tcb_status.has_value()) {
+    out.tcb_evaluation = {Concat(NameOf(claims->tee), ":", HexEncode(intel->pck.fmspc)), intel->evaluation_number};
+  }
   return claims->report_data;
 }
 
@@ -69,7 +72,7 @@ Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& no
   std::optional<ReportData> attested;
   std::optional<TeeKind> tee;
   if (envelope.ok()) {
-    attested = AppraiseEnvelope(*envelope, policy, at.value_or(std::time(nullptr)), findings);
+    attested = AppraiseEnvelope(*envelope, policy, at.value_or(std::time(nullptr)), findings, out);
     tee = envelope->tee;
   } else {
     findings.Add("evidence", envelope.status(), "");

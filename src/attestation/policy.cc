@@ -6,8 +6,10 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
+#include "attestation/measurements.h"
 #include "base/file.h"
 
 namespace infenclave {
@@ -274,6 +276,8 @@ StatusOr<Policy> ParsePolicy(std::string_view text, std::string_view file_name) 
   ReadOwner(in, policy);
   ReadMaxAge(in, policy);
   policy.min_bundle_version = in.Unsigned("min_bundle_version", 0);
+  policy.measurements_file = in.String("measurements").value_or("");
+  policy.min_measurements_version = in.Unsigned("min_measurements_version", 0);
   TableReader simulated(in.Table("simulated"), file_name, "simulated");
   policy.simulated.measurements = simulated.Digests<32>("measurements");
   TableReader sgx(in.Table("sgx"), file_name, "sgx");
@@ -286,9 +290,30 @@ StatusOr<Policy> ParsePolicy(std::string_view text, std::string_view file_name) 
   return policy;
 }
 
+Status AddMeasurements(std::string_view file, Policy& policy) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Measurements m, OpenMeasurements(file, policy.owner));
+  if (m.version < policy.min_measurements_version) {
+    return PermissionDenied("measurements: version ", m.version, "; wanted: at least ",
+                            policy.min_measurements_version);
+  }
+  auto add = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+  add(policy.sgx.mrenclave, m.mrenclave);
+  add(policy.tdx.mrtd, m.mrtd);
+  for (size_t i = 0; i < m.rtmr.size(); ++i) add(policy.tdx.rtmr[i].accepted, m.rtmr[i]);
+  add(policy.snp.measurements, m.snp);
+  add(policy.simulated.measurements, m.simulated);
+  policy.measurements_version = m.version;
+  return OkStatus();
+}
+
 StatusOr<Policy> LoadPolicy(const std::string& path) {
   INFENCLAVE_ASSIGN_OR_RETURN(const Bytes text, ReadFile(path, kMaxPolicyBytes));
-  return ParsePolicy(AsText(text), path);
+  INFENCLAVE_ASSIGN_OR_RETURN(Policy policy, ParsePolicy(AsText(text), path));
+  if (policy.measurements_file.empty()) return policy;
+  const std::string file = (std::filesystem::path(path).parent_path() / policy.measurements_file).string();
+  INFENCLAVE_ASSIGN_OR_RETURN(const Bytes measurements, ReadFile(file, kMaxMeasurementsBytes));
+  INFENCLAVE_RETURN_IF_ERROR(Annotate(AddMeasurements(AsText(measurements), policy), file));
+  return policy;
 }
 
 }  // namespace infenclave

@@ -4,6 +4,8 @@
 //   owner = "ed25519:<64 hex digits>"
 //   min_bundle_version = 1
 //   max_age = "1h"
+//   measurements = "measurements.json"  # the owner's signed list (attestation/measurements.h), added to those below;
+//   min_measurements_version = 3        # a path relative to the policy
 //
 //   [sgx]                        # by measurement, or by signer with product and least version
 //   mrenclave = ["<64 hex digits>"]
@@ -73,6 +75,9 @@ struct Policy {
   Ed25519PublicKey owner{};
   uint64_t min_bundle_version = 0;
   int64_t max_age_seconds = 3600;
+  std::string measurements_file;  // "" if there is none
+  uint64_t min_measurements_version = 0;
+  uint64_t measurements_version = 0;  // of the file that was added; 0: none
   struct Simulated {
     std::vector<Sha256Digest> measurements;
   } simulated;
@@ -98,7 +103,10 @@ struct Policy {
 // INVALID_ARGUMENT with the line for unknown keys, a missing owner, an empty accept list, "simulated" beside another
 // TEE.
 StatusOr<Policy> ParsePolicy(std::string_view toml, std::string_view file_name);
+// With the measurements that it names. PERMISSION_DENIED if they are not the owner's, or older than it wants.
 StatusOr<Policy> LoadPolicy(const std::string& path);
+// Adds the owner's measurements to a policy, from the content of the file.
+Status AddMeasurements(std::string_view file, Policy& policy);
 
 // One line of an appraisal: what was looked at, what was found, what was wanted, whether it passed.
 struct Finding {
@@ -111,6 +119,8 @@ struct Appraisal {
   // Valid when the verdict is OK.
   KeyConfig key_config;
   Manifest manifest;
+  // Of Intel's collateral: "sgx:<FMSPC>" or "tdx:<FMSPC>", and its tcbEvaluationDataNumber.
+  std::optional<std::pair<std::string, uint32_t>> tcb_evaluation;
 };
 // Everything a client checks before it seals (design §5): evidence against policy, report data against key
 // configuration and nonce, the manifest's digest, its signature against the policy's owner, its version and its TEE
@@ -118,8 +128,8 @@ struct Appraisal {
 Appraisal Appraise(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce, const Policy& policy,
                    std::optional<int64_t> at = std::nullopt);
 
-// The evidence alone, for `infenclave verify`: against the policy, or against what every policy refuses (debugging, a TD
-// whose attributes weaken it).
+// The evidence alone, for `infenclave verify`: against the policy, or against what every policy refuses (debugging, a
+// TD whose attributes weaken it).
 Appraisal AppraiseClaims(const Claims& claims, const Policy& policy);
 Appraisal AppraiseWithoutPolicy(const Claims& claims);
 

@@ -67,24 +67,30 @@ bool ReadTcb(ByteSpan value, PckInfo& out) {
 
 }  // namespace
 
-StatusOr<PckInfo> ReadPckInfo(const Certificate& pck) {
+std::optional<PckInfo> ParsePckExtension(ByteSpan extension) {
+  const auto list = OnlyDer(extension, kDerSequence);
+  if (!list.has_value()) return std::nullopt;
   PckInfo out;
-  const auto extension = pck.Extension(kSgxExtension);
-  const auto list = extension.has_value() ? OnlyDer(*extension, kDerSequence) : std::nullopt;
   bool tcb = false, pce_id = false, fmspc = false;
-  bool well_formed = list.has_value();
-  for (ByteSpan rest = list.value_or(ByteSpan{}); well_formed && !rest.empty();) {
+  for (ByteSpan rest = *list; !rest.empty();) {
     const auto entry = NextEntry(rest, kSgxArc);
-    well_formed = entry.has_value();
-    if (!well_formed) break;
-    if (entry->last == kArcTcb) well_formed = !std::exchange(tcb, true) && ReadTcb(entry->value, out);
-    if (entry->last == kArcPceId) well_formed = !std::exchange(pce_id, true) && ReadOctets(entry->value, out.pce_id);
-    if (entry->last == kArcFmspc) well_formed = !std::exchange(fmspc, true) && ReadOctets(entry->value, out.fmspc);
+    if (!entry.has_value()) return std::nullopt;
+    bool good = true;
+    if (entry->last == kArcTcb) good = !std::exchange(tcb, true) && ReadTcb(entry->value, out);
+    if (entry->last == kArcPceId) good = !std::exchange(pce_id, true) && ReadOctets(entry->value, out.pce_id);
+    if (entry->last == kArcFmspc) good = !std::exchange(fmspc, true) && ReadOctets(entry->value, out.fmspc);
+    if (!good) return std::nullopt;
   }
-  if (!well_formed || !tcb || !pce_id || !fmspc) {
+  return tcb && pce_id && fmspc ? std::optional(out) : std::nullopt;
+}
+
+StatusOr<PckInfo> ReadPckInfo(const Certificate& pck) {
+  const auto extension = pck.Extension(kSgxExtension);
+  const auto info = extension.has_value() ? ParsePckExtension(*extension) : std::nullopt;
+  if (!info.has_value()) {
     return PermissionDenied("PCK certificate: no well-formed SGX extension (", kSgxExtension, ")");
   }
-  return out;
+  return *info;
 }
 
 // ---- signatures -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ struct PckInfo {
   uint16_t pce_svn = 0;
 };
 StatusOr<PckInfo> ReadPckInfo(const Certificate& pck);
+// From the content of its SGX extension; nullopt if that is not well formed.
+std::optional<PckInfo> ParsePckExtension(ByteSpan extension);
 
 struct VerifiedIntel {
   IntelQuote quote;

@@ -1,74 +1,29 @@
 #include "attestation/verify/intel_collateral.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+
+#include "attestation/json_members.h"
 
 namespace infenclave {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kMaxDepth = 8;
+using internal::JsonMembers;
+using internal::ParseJsonObject;
+
 constexpr size_t kMaxLevels = 256, kMaxAdvisories = 64;
 
-StatusOr<Json> ParseJson(std::string_view text, std::string_view what) {
-  if (text.size() > kMaxIntelCollateralBytes) return InvalidArgument(what, ": ", text.size(), " bytes are too many");
-  bool too_deep = false;
-  auto limit = [&too_deep](int depth, Json::parse_event_t, Json&) { return !(too_deep |= depth > kMaxDepth); };
-  Json json = Json::parse(text, limit, /*allow_exceptions=*/false);
-  if (json.is_discarded() || too_deep || !json.is_object()) return InvalidArgument(what, ": not a JSON object");
-  return json;
-}
-
-// Reads members of objects, keeps the first error, and then gives defaults.
-class Members {
+// What the levels of a TCB have in common.
+class Members : public JsonMembers {
  public:
-  explicit Members(std::string_view what) : what_(what) {}
+  using JsonMembers::JsonMembers;
 
-  const Json& Get(const Json& object, const char* key) {
-    static const Json kNull;
-    const auto it = object.find(key);
-    if (it != object.end()) return *it;
-    Fail(key, "is missing");
-    return kNull;
-  }
-  std::string Text(const Json& object, const char* key) {
-    const Json& v = Get(object, key);
-    if (v.is_string()) return v.get<std::string>();
-    Fail(key, "is no text");
-    return "";
-  }
-  uint32_t Unsigned(const Json& object, const char* key, uint32_t high) {
-    const Json& v = Get(object, key);
-    if (v.is_number_unsigned() && v.get<uint64_t>() <= high) return v.get<uint32_t>();
-    Fail(key, "is no whole number in range");
-    return 0;
-  }
   int64_t Time(const Json& object, const char* key) {
     const auto at = ParseTime(Text(object, key));
     if (at.ok()) return *at;
     Fail(key, MessageOf(at.status()));
     return 0;
-  }
-  template <size_t N>
-  void Hex(const Json& object, const char* key, std::array<uint8_t, N>& out) {
-    const auto bytes = HexDecode(Text(object, key));
-    if (bytes.ok() && bytes->size() == N) {
-      std::copy(bytes->begin(), bytes->end(), out.begin());
-    } else {
-      Fail(key, Concat("is not ", 2 * N, " hexadecimal digits"));
-    }
-  }
-  // An array of at most `limit` objects; null, over which nothing iterates, if it is none.
-  const Json& Objects(const Json& object, const char* key, size_t limit) {
-    static const Json kNone = Json::array();
-    const Json& v = Get(object, key);
-    if (v.is_array() && v.size() <= limit &&
-        std::all_of(v.begin(), v.end(), [](const Json& e) { return e.is_object(); })) {
-      return v;
-    }
-    Fail(key, Concat("is no list of at most ", limit, " objects"));
-    return kNone;
   }
   TcbStatus Status(const Json& level) {
     const auto status = ParseTcbStatus(Text(level, "tcbStatus"));
@@ -77,31 +32,17 @@ class Members {
     return TcbStatus::kRevoked;
   }
   std::vector<std::string> Advisories(const Json& level) {
-    std::vector<std::string> out;
-    const auto it = level.find("advisoryIDs");
-    if (it == level.end()) return out;
-    const bool texts = it->is_array() && it->size() <= kMaxAdvisories &&
-                       std::all_of(it->begin(), it->end(), [](const Json& e) { return e.is_string(); });
-    if (!texts) Fail("advisoryIDs", "is no list of texts");
-    for (const Json& id : texts ? *it : Json::array()) out.push_back(id.get<std::string>());
-    return out;
+    if (!level.contains("advisoryIDs")) return {};
+    return Texts(level, "advisoryIDs", kMaxAdvisories);
   }
   std::vector<IsvLevel> IsvLevels(const Json& object) {
     std::vector<IsvLevel> out;
     for (const Json& level : Objects(object, "tcbLevels", kMaxLevels)) {
       const Json& tcb = Get(level, "tcb");
-      out.push_back({Unsigned(tcb, "isvsvn", 0xffff), Status(level), Advisories(level)});
+      out.push_back({static_cast<uint32_t>(Unsigned(tcb, "isvsvn", 0xffff)), Status(level), Advisories(level)});
     }
     return out;
   }
-  void Fail(std::string_view key, std::string_view why) {
-    if (status_.ok()) status_ = InvalidArgument(what_, ": '", key, "' ", why);
-  }
-  const infenclave::Status& status() const { return status_; }
-
- private:
-  std::string_view what_;
-  infenclave::Status status_;
 };
 
 TcbInfo::Module ReadModule(Members& in, const Json& object) {
@@ -121,7 +62,7 @@ void ReadComponents(Members& in, const Json& tcb, const char* key, std::array<ui
 }  // namespace
 
 StatusOr<TcbInfo> ParseTcbInfo(std::string_view text) {
-  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJson(text, "TCB info"));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, kMaxIntelCollateralBytes, "TCB info"));
   Members in("TCB info");
   TcbInfo out;
   const std::string id = in.Text(json, "id");
@@ -133,7 +74,7 @@ StatusOr<TcbInfo> ParseTcbInfo(std::string_view text) {
   out.next_update = in.Time(json, "nextUpdate");
   in.Hex(json, "fmspc", out.fmspc);
   in.Hex(json, "pceId", out.pce_id);
-  out.evaluation_number = in.Unsigned(json, "tcbEvaluationDataNumber", UINT32_MAX);
+  out.evaluation_number = static_cast<uint32_t>(in.Unsigned(json, "tcbEvaluationDataNumber", UINT32_MAX));
   if (out.tdx) {
     out.module = ReadModule(in, in.Get(json, "tdxModule"));
     if (json.contains("tdxModuleIdentities")) {
@@ -158,7 +99,7 @@ StatusOr<TcbInfo> ParseTcbInfo(std::string_view text) {
 }
 
 StatusOr<QeIdentity> ParseQeIdentity(std::string_view text) {
-  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJson(text, "QE identity"));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, kMaxIntelCollateralBytes, "QE identity"));
   Members in("QE identity");
   QeIdentity out;
   const std::string id = in.Text(json, "id");
@@ -167,7 +108,7 @@ StatusOr<QeIdentity> ParseQeIdentity(std::string_view text) {
   if (in.Unsigned(json, "version", 100) != 2) in.Fail("version", "is not 2");
   out.issue_date = in.Time(json, "issueDate");
   out.next_update = in.Time(json, "nextUpdate");
-  out.evaluation_number = in.Unsigned(json, "tcbEvaluationDataNumber", UINT32_MAX);
+  out.evaluation_number = static_cast<uint32_t>(in.Unsigned(json, "tcbEvaluationDataNumber", UINT32_MAX));
   in.Hex(json, "miscselect", out.misc_select);
   in.Hex(json, "miscselectMask", out.misc_select_mask);
   in.Hex(json, "attributes", out.attributes);
@@ -180,7 +121,7 @@ StatusOr<QeIdentity> ParseQeIdentity(std::string_view text) {
 }
 
 StatusOr<IntelCollateralText> ParseIntelCollateral(std::string_view text) {
-  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJson(text, "collateral"));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, kMaxIntelCollateralBytes, "collateral"));
   Members in("collateral");
   IntelCollateralText out;
   for (auto [key, field] : {std::pair{"tcb_info", &out.tcb_info},

@@ -23,7 +23,9 @@ StatusOr<uint8_t> PatchLevel(const Certificate& vek, const char* oid, std::strin
   return static_cast<uint8_t>(*level);
 }
 
-StatusOr<SnpTcb> TcbOf(const Certificate& vek, bool turin) {
+}  // namespace
+
+StatusOr<SnpTcb> ReadVekTcb(const Certificate& vek, bool turin) {
   SnpTcb tcb;
   INFENCLAVE_ASSIGN_OR_RETURN(tcb.boot_loader, PatchLevel(vek, kBootLoaderSpl, "boot loader"));
   INFENCLAVE_ASSIGN_OR_RETURN(tcb.tee, PatchLevel(vek, kTeeSpl, "TEE"));
@@ -34,6 +36,8 @@ StatusOr<SnpTcb> TcbOf(const Certificate& vek, bool turin) {
   }
   return tcb;
 }
+
+namespace {
 
 // The line of processors that the VEK is for: its product name is "Milan-B0" (VCEK) or "Milan" (VLEK).
 StatusOr<const AmdRoots*> RootsFor(const Certificate& vek, const std::vector<AmdRoots>& roots) {
@@ -147,7 +151,7 @@ StatusOr<VerifiedSnp> VerifySnp(ByteSpan bytes, const SnpEndorsement& endorsemen
   out.current_tcb = DecodeTcb(report.current_tcb, line->turin_tcb);
   out.committed_tcb = DecodeTcb(report.committed_tcb, line->turin_tcb);
   out.launch_tcb = DecodeTcb(report.launch_tcb, line->turin_tcb);
-  INFENCLAVE_ASSIGN_OR_RETURN(const SnpTcb certified, TcbOf(vek, line->turin_tcb));
+  INFENCLAVE_ASSIGN_OR_RETURN(const SnpTcb certified, ReadVekTcb(vek, line->turin_tcb));
   if (out.reported_tcb != certified) {
     return PermissionDenied("SEV-SNP report: TCB ", ToString(out.reported_tcb), ", the VEK's certificate is for ",
                             ToString(certified));

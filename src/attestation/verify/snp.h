@@ -10,6 +10,9 @@
 
 namespace infenclave {
 
+// The patch levels that the certificate of a VEK is for.
+StatusOr<SnpTcb> ReadVekTcb(const Certificate& vek, bool turin);
+
 struct SnpEndorsement {
   Bytes vek;  // the VCEK's or VLEK's certificate, DER or PEM
   Bytes crl;  // AMD's revocation list for this line of processors; empty if there is none to check
