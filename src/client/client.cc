@@ -83,8 +83,7 @@ StatusOr<std::shared_ptr<const Client::Session>> Client::Accept(const GetEvidenc
   auto session = std::make_shared<Session>(Session{Appraise(reply, nonce, options_.policy), attested_at});
   const Appraisal& appraisal = session->appraisal;
   INFENCLAVE_RETURN_IF_ERROR(appraisal.verdict);
-  INFENCLAVE_RETURN_IF_ERROR(seen_versions_.CheckAndRecord(options_.policy.owner, appraisal.manifest.model_name,
-                                                           appraisal.manifest.model_version));
+  INFENCLAVE_RETURN_IF_ERROR(seen_versions_.CheckAndRecord(options_.policy, appraisal));
   const std::lock_guard lock(mutex_);
   session_ = session;
   return session;

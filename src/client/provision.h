@@ -16,8 +16,13 @@ StatusOr<GetEvidenceReply> FetchEvidenceFor(const ServerConnection& server, cons
 // Attests the enclave by `policy` with a fresh nonce and seals the part keys to it. PERMISSION_DENIED if the policy
 // refuses, or if the bundle is not the one that the keys are for. Gives the appraisal of the enclave that holds them
 // now.
-StatusOr<Appraisal> ProvisionEnclave(const ServerConnection& server, const BundleKeys& keys, const Policy& policy,
-                                     uint64_t lease);
+struct ProvisionOptions {
+  Policy policy;
+  uint64_t lease = 0;
+  const SeenVersions* seen_versions = nullptr;  // where there is a memory of them
+};
+StatusOr<Appraisal> ProvisionEnclave(const ServerConnection& server, const BundleKeys& keys,
+                                     const ProvisionOptions& options);
 
 }  // namespace infenclave
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kMaxStateBytes = 1 << 20;
 
-using Versions = std::map<std::string, uint64_t>;  // "ed25519:<owner> <model>" -> version
+using Versions = std::map<std::string, uint64_t>;  // by the first two fields of a line
 
 StatusOr<Versions> Read(const std::string& path) {
   StatusOr<Bytes> file = ReadFile(path, kMaxStateBytes);
@@ -31,7 +31,7 @@ StatusOr<Versions> Read(const std::string& path) {
     uint64_t version = 0;
     if (!(fields >> owner >> model >> version) || fields >> rest) {
       return FailedPrecondition(path, ", line ", number,
-                                ": not 'ed25519:OWNER MODEL VERSION'; mend or remove the line");
+                                ": not 'ed25519:OWNER MODEL VERSION' or the like; mend or remove the line");
     }
     versions[Concat(owner, " ", model)] = version;
   }
@@ -53,25 +53,55 @@ StatusOr<std::string> DefaultSeenVersionsPath() {
   if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
     return Concat(home, "/.local/state/infenclave/versions");
   }
-  return FailedPrecondition("nowhere to remember bundle versions: set XDG_STATE_HOME or HOME to an absolute path");
+  return FailedPrecondition("nowhere to remember versions: set XDG_STATE_HOME or HOME to an absolute path");
 }
 
-Status SeenVersions::CheckAndRecord(const Ed25519PublicKey& owner, const std::string& model, uint64_t version) const {
+namespace {
+
+struct Seen {
+  std::string key;       // the first two fields of its line
+  std::string what;      // of which there are versions
+  std::string if_older;  // what that would mean
+  uint64_t version = 0;
+};
+
+std::vector<Seen> WhatWasSeen(const Policy& policy, const Appraisal& accepted) {
+  const std::string owner = Concat("ed25519:", HexEncode(policy.owner));
+  const Manifest& manifest = accepted.manifest;
+  std::vector<Seen> out = {{Concat(owner, " ", manifest.model_name), Concat("model '", manifest.model_name, "'"),
+                            "an older bundle is served again", manifest.model_version}};
+  if (policy.measurements_version != 0) {
+    out.push_back({Concat("measurements ", owner), "the owner's measurements", "the policy names an older list",
+                   policy.measurements_version});
+  }
+  if (accepted.tcb_evaluation.has_value()) {
+    const auto& [platform, number] = *accepted.tcb_evaluation;
+    out.push_back({Concat("tcb-evaluation ", platform), Concat("Intel's TCB evaluation for ", platform),
+                   "the collateral is from before Intel's last word", number});
+  }
+  return out;
+}
+
+}  // namespace
+
+Status SeenVersions::CheckAndRecord(const Policy& policy, const Appraisal& accepted) const {
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), error);
   UniqueFd lock(open((path_ + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock.valid()) return ErrnoStatus(Concat("cannot remember bundle versions in ", path_));
+  if (!lock.valid()) return ErrnoStatus(Concat("cannot remember versions in ", path_));
   if (flock(lock.get(), LOCK_EX) != 0) return ErrnoStatus(Concat("cannot lock ", path_));
   INFENCLAVE_ASSIGN_OR_RETURN(Versions versions, Read(path_));
-  uint64_t& seen = versions[Concat("ed25519:", HexEncode(owner), " ", model)];
-  if (version < seen) {
-    return PermissionDenied("version ", seen, " of model '", model, "' was seen before, and the server offers version ",
-                            version, ": an older bundle is served again. If that is wanted, remove its line from ",
-                            path_);
+  bool higher = false;
+  for (const Seen& now : WhatWasSeen(policy, accepted)) {
+    uint64_t& seen = versions[now.key];
+    if (now.version < seen) {
+      return PermissionDenied("version ", seen, " of ", now.what, " was seen before, and this is version ", now.version,
+                              ": ", now.if_older, ". If that is wanted, remove its line from ", path_);
+    }
+    higher |= now.version > seen;
+    seen = now.version;
   }
-  if (version == seen) return OkStatus();
-  seen = version;
-  return Write(path_, versions);
+  return higher ? Write(path_, versions) : OkStatus();
 }
 
 }  // namespace infenclave

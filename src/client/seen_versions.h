@@ -1,14 +1,14 @@
-// The highest bundle version seen of each owner's models: what keeps a host from serving an older bundle again.
+// The highest versions seen: what keeps a host from serving an older bundle again, or collateral from before its
+// platform's holes were known, and anybody from handing out an older list of measurements.
 //
-// A small text file, one line a model: "ed25519:<owner> <model> <version>". To accept an older version after all,
-// remove its line.
+// A small text file, one line for each: "ed25519:<owner> <model> <version>", "measurements ed25519:<owner> <version>",
+// "tcb-evaluation sgx:<FMSPC> <number>". To accept an older version after all, remove its line.
 #ifndef INFENCLAVE_CLIENT_SEEN_VERSIONS_H_
 #define INFENCLAVE_CLIENT_SEEN_VERSIONS_H_
 
 #include <string>
 
-#include "base/status.h"
-#include "protocol/manifest.h"
+#include "attestation/policy.h"
 
 namespace infenclave {
 
@@ -19,8 +19,9 @@ class SeenVersions {
  public:
   // The file and its folder are made when there is something to write.
   explicit SeenVersions(std::string path) : path_(std::move(path)) {}
-  // PERMISSION_DENIED if a higher version was seen; a higher one than before is written down, by one process at a time.
-  Status CheckAndRecord(const Ed25519PublicKey& owner, const std::string& model, uint64_t version) const;
+  // Of what the policy has just accepted. PERMISSION_DENIED if a higher version was seen, with nothing written down; a
+  // higher one than before is, by one process at a time.
+  Status CheckAndRecord(const Policy& policy, const Appraisal& accepted) const;
 
  private:
   std::string path_;

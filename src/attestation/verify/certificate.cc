@@ -43,6 +43,15 @@ Bytes ToDer(T* object, int (*encode)(const T*, unsigned char**)) {
   return der;
 }
 
+template <typename T>
+std::string ToPemText(T* object, int (*write)(BIO*, const T*)) {
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  INFENCLAVE_CHECK(write(bio.get(), object) == 1);
+  const char* text = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &text);
+  return std::string(text, static_cast<size_t>(size));
+}
+
 }  // namespace
 
 // ---- certificates ---------------------------------------------------------------------------------------------------
@@ -109,6 +118,8 @@ StatusOr<std::vector<Certificate>> Certificate::ChainFromPem(std::string_view pe
 }
 
 std::string Certificate::CommonName() const { return CommonNameOf(X509_get_subject_name(cert_.get())); }
+
+std::string Certificate::ToPem() const { return ToPemText(cert_.get(), PEM_write_bio_X509); }
 
 Bytes Certificate::EcPoint() const {
   EVP_PKEY* key = X509_get0_pubkey(cert_.get());
@@ -220,6 +231,8 @@ StatusOr<RevocationList> RevocationList::Parse(ByteSpan bytes) {
   out.next_update_ = ToUnix(X509_CRL_get0_nextUpdate(out.crl_.get()));
   return out;
 }
+
+std::string RevocationList::ToPem() const { return ToPemText(crl_.get(), PEM_write_bio_X509_CRL); }
 
 Status RevocationList::CheckIssuedBy(const Certificate& issuer, std::string_view what) const {
   const std::string from = CommonNameOf(X509_CRL_get_issuer(crl_.get()));

@@ -35,6 +35,7 @@ class Certificate {
   static StatusOr<std::vector<Certificate>> ChainFromPem(std::string_view pem, std::span<const Certificate> known = {});
 
   std::string CommonName() const;
+  std::string ToPem() const;
   int64_t not_before() const { return not_before_; }
   int64_t not_after() const { return not_after_; }
   // The uncompressed point of an elliptic curve key, 0x04 first; empty for another kind of key.
@@ -65,6 +66,7 @@ class RevocationList {
   // DER, PEM or hexadecimal DER (as collateral files carry it).
   static StatusOr<RevocationList> Parse(ByteSpan bytes);
 
+  std::string ToPem() const;
   int64_t this_update() const { return this_update_; }
   int64_t next_update() const { return next_update_; }
   // PERMISSION_DENIED, naming `what`, unless `issuer` signed it, or unless `at` lies between its updates.

@@ -120,23 +120,34 @@ StatusOr<QeIdentity> ParseQeIdentity(std::string_view text) {
   return out;
 }
 
+namespace {
+
+constexpr std::pair<const char*, std::string IntelCollateralText::*> kCollateralMembers[] = {
+    {"tcb_info", &IntelCollateralText::tcb_info},
+    {"tcb_info_signature", &IntelCollateralText::tcb_info_signature},
+    {"tcb_info_issuer_chain", &IntelCollateralText::tcb_info_issuer_chain},
+    {"qe_identity", &IntelCollateralText::qe_identity},
+    {"qe_identity_signature", &IntelCollateralText::qe_identity_signature},
+    {"qe_identity_issuer_chain", &IntelCollateralText::qe_identity_issuer_chain},
+    {"root_ca_crl", &IntelCollateralText::root_ca_crl},
+    {"pck_crl", &IntelCollateralText::pck_crl},
+    {"pck_crl_issuer_chain", &IntelCollateralText::pck_crl_issuer_chain}};
+
+}  // namespace
+
 StatusOr<IntelCollateralText> ParseIntelCollateral(std::string_view text) {
   INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, kMaxIntelCollateralBytes, "collateral"));
   Members in("collateral");
   IntelCollateralText out;
-  for (auto [key, field] : {std::pair{"tcb_info", &out.tcb_info},
-                            {"tcb_info_signature", &out.tcb_info_signature},
-                            {"tcb_info_issuer_chain", &out.tcb_info_issuer_chain},
-                            {"qe_identity", &out.qe_identity},
-                            {"qe_identity_signature", &out.qe_identity_signature},
-                            {"qe_identity_issuer_chain", &out.qe_identity_issuer_chain},
-                            {"root_ca_crl", &out.root_ca_crl},
-                            {"pck_crl", &out.pck_crl},
-                            {"pck_crl_issuer_chain", &out.pck_crl_issuer_chain}}) {
-    *field = in.Text(json, key);
-  }
+  for (const auto& [key, field] : kCollateralMembers) out.*field = in.Text(json, key);
   INFENCLAVE_RETURN_IF_ERROR(in.status());
   return out;
+}
+
+std::string EncodeIntelCollateral(const IntelCollateralText& text) {
+  Json json;
+  for (const auto& [key, field] : kCollateralMembers) json[key] = text.*field;
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 StatusOr<std::pair<std::string, std::string>> SplitSigned(std::string_view json, std::string_view member) {

@@ -72,6 +72,7 @@ struct IntelCollateralText {
 };
 // A JSON object with these members, as dcap-qvl and others write it.
 StatusOr<IntelCollateralText> ParseIntelCollateral(std::string_view json);
+std::string EncodeIntelCollateral(const IntelCollateralText& text);
 // The signed member and the signature of the service's answer {"tcbInfo":{…},"signature":"…"}, byte for byte.
 StatusOr<std::pair<std::string, std::string>> SplitSigned(std::string_view json, std::string_view member);
 

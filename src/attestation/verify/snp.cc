@@ -51,16 +51,21 @@ StatusOr<const AmdRoots*> RootsFor(const Certificate& vek, const std::vector<Amd
   return PermissionDenied("VEK certificate: product '", HexEncode(*name), "' (hexadecimal) is of no line known here");
 }
 
-// The processor that the report itself names, from version 3 on.
-Status CheckProcessor(const SnpReport& r, std::string_view line) {
-  if (r.version < 3) return OkStatus();
+}  // namespace
+
+std::string_view LineOf(const SnpReport& r) {
   const bool zen3 = r.cpuid_family == 0x19, zen5 = r.cpuid_family == 0x1a;
   const uint8_t block = r.cpuid_model >> 4;
-  const std::string_view named = zen3 && block == 0                    ? "Milan"
-                                 : zen3 && (block == 1 || block == 10) ? "Genoa"  // 10: Bergamo and Siena
-                                 : zen5 && block <= 1                  ? "Turin"
-                                                                       : "";
-  if (named == line) return OkStatus();
+  if (zen3 && block == 0) return "Milan";
+  if (zen3 && (block == 1 || block == 10)) return "Genoa";  // 10: Bergamo and Siena
+  return zen5 && block <= 1 ? "Turin" : "";
+}
+
+namespace {
+
+// The processor that the report itself names, from version 3 on.
+Status CheckProcessor(const SnpReport& r, std::string_view line) {
+  if (r.version < 3 || LineOf(r) == line) return OkStatus();
   return PermissionDenied("SEV-SNP report: made by a processor of family ", int{r.cpuid_family}, ", model ",
                           int{r.cpuid_model}, ", and the VEK is for ", line);
 }

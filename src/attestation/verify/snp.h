@@ -10,6 +10,8 @@
 
 namespace infenclave {
 
+// The line of processors that a report from version 3 on names: "Milan", "Genoa", "Turin"; empty for another.
+std::string_view LineOf(const SnpReport& report);
 // The patch levels that the certificate of a VEK is for.
 StatusOr<SnpTcb> ReadVekTcb(const Certificate& vek, bool turin);
 
