@@ -21,6 +21,8 @@ std::optional<ReportData> AppraiseEnvelope(const EvidenceEnvelope& envelope, con
   const auto claims = VerifyEvidence(envelope.tee, envelope.evidence, envelope.collateral, at);
   if (!findings.Add("evidence", claims.status(), WhatItIs(envelope.tee))) return std::nullopt;
   AppraiseEvidence(*claims, policy, findings);
+  out.tee = claims->tee;
+  out.measurements = claims->measurements;
   if (const auto* intel = std::get_if<VerifiedIntel>(&claims->evidence); intel && intel->tcb_status.has_value()) {
     out.tcb_evaluation = {Concat(NameOf(claims->tee), ":", HexEncode(intel->pck.fmspc)), intel->evaluation_number};
   }
@@ -54,6 +56,10 @@ void AppraiseManifest(const GetEvidenceReply& reply, const Policy& policy, const
   findings.Add("manifest's owner", KeyText(manifest->owner), owner, manifest->owner == policy.owner);
   findings.Add("bundle version", Concat(manifest->model_version), Concat("at least ", policy.min_bundle_version),
                manifest->model_version >= policy.min_bundle_version);
+  if (policy.bundle_id.has_value()) {
+    findings.Add("bundle", HexEncode(manifest->bundle_id), HexEncode(*policy.bundle_id),
+                 manifest->bundle_id == *policy.bundle_id);
+  }
   auto name = [](TeeClass c) { return c == TeeClass::kSimulated ? "simulated" : "hardware"; };
   if (tee.has_value()) {
     findings.Add("bundle's TEE class", name(manifest->tee_class), name(ClassOf(*tee)),

@@ -177,6 +177,17 @@ void ReadOwner(TableReader& in, Policy& policy) {
   std::copy(key->begin(), key->end(), policy.owner.begin());
 }
 
+void ReadBundleId(TableReader& in, Policy& policy) {
+  const auto text = in.String("bundle_id");
+  if (!text.has_value()) return;
+  const auto id = HexDecode(*text);
+  if (id.ok() && id->size() == policy.bundle_id.emplace().size()) {
+    std::copy(id->begin(), id->end(), policy.bundle_id->begin());
+  } else {
+    in.FailKey("bundle_id", "'", *text, "' is not ", 2 * sizeof(BundleId), " hexadecimal digits");
+  }
+}
+
 void ReadMaxAge(TableReader& in, Policy& policy) {
   const auto text = in.String("max_age");
   if (!text.has_value()) return;
@@ -276,6 +287,7 @@ StatusOr<Policy> ParsePolicy(std::string_view text, std::string_view file_name) 
   ReadOwner(in, policy);
   ReadMaxAge(in, policy);
   policy.min_bundle_version = in.Unsigned("min_bundle_version", 0);
+  ReadBundleId(in, policy);
   policy.measurements_file = in.String("measurements").value_or("");
   policy.min_measurements_version = in.Unsigned("min_measurements_version", 0);
   TableReader simulated(in.Table("simulated"), file_name, "simulated");

@@ -3,6 +3,7 @@
 //   accept = ["sgx", "tdx", "sev-snp"]  # any of these; or ["simulated"] alone
 //   owner = "ed25519:<64 hex digits>"
 //   min_bundle_version = 1
+//   bundle_id = "<32 hex digits>"       # this bundle and no other; `infenclave attest --pin` writes it
 //   max_age = "1h"
 //   measurements = "measurements.json"  # the owner's signed list (attestation/measurements.h), added to those below;
 //   min_measurements_version = 3        # a path relative to the policy
@@ -74,6 +75,7 @@ struct Policy {
   std::vector<TeeKind> accept;
   Ed25519PublicKey owner{};
   uint64_t min_bundle_version = 0;
+  std::optional<BundleId> bundle_id;  // this bundle alone
   int64_t max_age_seconds = 3600;
   std::string measurements_file;  // "" if there is none
   uint64_t min_measurements_version = 0;
@@ -119,6 +121,8 @@ struct Appraisal {
   // Valid when the verdict is OK.
   KeyConfig key_config;
   Manifest manifest;
+  TeeKind tee = TeeKind::kSimulated;
+  std::vector<std::pair<std::string, std::string>> measurements;  // by name, hexadecimal
   // Of Intel's collateral: "sgx:<FMSPC>" or "tdx:<FMSPC>", and its tcbEvaluationDataNumber.
   std::optional<std::pair<std::string, uint32_t>> tcb_evaluation;
 };

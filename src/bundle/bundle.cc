@@ -178,8 +178,7 @@ Manifest DescribeBundle(const PartitionOptions& options, const BundleKeys& keys,
 
 }  // namespace
 
-StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey& owner,
-                                     const PartitionOptions& options) {
+StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519Signer& owner, const PartitionOptions& options) {
   INFENCLAVE_RETURN_IF_ERROR(CheckInput(model, options.preprocessing));
   INFENCLAVE_ASSIGN_OR_RETURN(uint32_t classes, CountClasses(model));
   INFENCLAVE_RETURN_IF_ERROR(CheckLabels(options.labels, classes));
@@ -222,12 +221,12 @@ StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey
   manifest.frontnet_digest = Sha256(out.bundle.frontnet_sealed);
   manifest.mapping_digest = Sha256(out.bundle.mapping_sealed);
   manifest.backnet_digest = Sha256(out.bundle.backnet_onnx);
-  manifest.release_keys = {{release.public_key(), options.model_version}};
+  manifest.release_keys = {{options.release_key.value_or(release.public_key()), options.model_version}};
   manifest.owner = owner.public_key();
   out.bundle.manifest_bytes = EncodeManifest(manifest);
   // Whoever opens the bundle holds its limits; better to say now which one is exceeded.
   INFENCLAVE_RETURN_IF_ERROR(DecodeManifest(out.bundle.manifest_bytes).status());
-  out.bundle.signature = SignManifest(owner, out.bundle.manifest_bytes);
+  INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.signature, SignManifest(owner, out.bundle.manifest_bytes));
   return out;
 }
 

@@ -33,6 +33,8 @@ struct PartitionOptions {
   uint32_t audit_per_million = 0;
   float audit_tolerance = 0;
   Manifest::Verdict verdict;
+  // Who may release the keys; not given: a key that is made, and lies with them.
+  std::optional<Ed25519PublicKey> release_key;
 };
 
 // The keys that `partition` makes, BUNDLE.keys (mode 0600): what the provisioner needs, and nobody else may have.
@@ -61,7 +63,7 @@ struct PartitionResult {
 // Cuts, permutes the classes, seals and signs; a final Softmax is stripped. Refused (INVALID_ARGUMENT) where the
 // permutation cannot be hidden in the last linear layer; with a tail there is none to hide, for no class leaves the
 // enclave.
-StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519PrivateKey& owner,
+StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519Signer& owner,
                                      const PartitionOptions& options);
 
 // Writes the directory (which must not exist) whole or not at all.

@@ -1,10 +1,13 @@
 #include "client/attest.h"
 
+#include <ctime>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "attestation/policy.h"
+#include "attestation/verify/certificate.h"
 #include "base/file.h"
+#include "cli/collateral.h"
 #include "cli/command.h"
 #include "cli/serving.h"
 #include "tee/evidence.h"
@@ -15,7 +18,7 @@ namespace {
 constexpr auto kTimeout = std::chrono::seconds(30);
 
 struct Options {
-  std::string server, policy, output;
+  std::string server, policy, output, pin, collateral, at;
   bool json = false;
 };
 
@@ -30,6 +33,20 @@ StatusOr<Policy> PolicyOf(const GetEvidenceReply& reply, const EvidenceEnvelope&
     policy.simulated.measurements = {evidence.measurement};
   }
   return policy;
+}
+
+// The policy that accepts this enclave, on this TEE and with this bundle, and no other.
+std::string PinnedPolicy(const std::string& server, const Appraisal& a) {
+  std::string text = Concat(
+      "# Made by 'infenclave attest --pin' for ", server, ": accepts what was seen there then, and nothing else.\n",
+      "# A server that has changed is refused, and the refusal says in what.\naccept = [\"", NameOf(a.tee),
+      "\"]\nowner = \"ed25519:", HexEncode(a.manifest.owner), "\"\nbundle_id = \"", HexEncode(a.manifest.bundle_id),
+      "\"\nmin_bundle_version = ", a.manifest.model_version, "\n\n[", NameOf(a.tee), "]\n");
+  for (const auto& [name, hex] : a.measurements) {
+    if (name == "measurement") text += Concat("measurements = [\"", hex, "\"]\n");
+    if (name == "mrenclave" || name == "mrtd" || name.starts_with("rtmr")) text += Concat(name, " = [\"", hex, "\"]\n");
+  }
+  return text;
 }
 
 std::string VerdictOf(const Appraisal& appraisal, bool judged) {
@@ -82,14 +99,25 @@ Status Attest(const Options& options) {
     INFENCLAVE_ASSIGN_OR_RETURN(policy, LoadPolicy(options.policy));
   }
   const ServerConnection server(options.server);
+  int64_t at = std::time(nullptr);
+  if (!options.at.empty()) {
+    const auto given = ParseTime(options.at);
+    if (!given.ok()) return UsageError("--at: " + MessageOf(given.status()));
+    at = *given;
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::shared_ptr<CollateralSource> collateral, OpenCollateral(options.collateral));
   const Nonce nonce = RandomArray<32>();
   INFENCLAVE_ASSIGN_OR_RETURN(GetEvidenceReply reply, FetchEvidence(server, nonce, kTimeout));
+  if (collateral != nullptr) INFENCLAVE_RETURN_IF_ERROR(AddCollateral(*collateral, at, reply));
   INFENCLAVE_ASSIGN_OR_RETURN(EvidenceEnvelope envelope, DecodeEvidenceEnvelope(reply.evidence));
   if (!judged) {
     INFENCLAVE_ASSIGN_OR_RETURN(policy, PolicyOf(reply, envelope));
   }
-  const Appraisal appraisal = Appraise(reply, nonce, policy);
+  const Appraisal appraisal = Appraise(reply, nonce, policy, at);
   if (!options.output.empty()) INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(options.output, envelope.evidence));
+  if (!options.pin.empty() && appraisal.verdict.ok()) {
+    INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(options.pin, AsBytes(PinnedPolicy(options.server, appraisal))));
+  }
   if (envelope.tee == TeeKind::kSimulated) std::cerr << "WARNING: " << kSimulatedWarning << "\n";
   if (options.json) {
     PrintJson(options.server, reply, envelope.tee, appraisal, judged);
@@ -114,6 +142,9 @@ Command AttestCommand() {
     flags.Text("--server", &options->server, "HOST:PORT", true);
     flags.Text("--policy", &options->policy, "judge the evidence by this policy");
     flags.Text("-o", &options->output, "write the evidence as the TEE made it, for 'infenclave verify'");
+    flags.Text("--pin", &options->pin, "write a policy that accepts this very server, as it is now, and no other");
+    DeclareCollateral(flags, &options->collateral);
+    flags.Text("--at", &options->at, "judge as of this time, such as 2025-07-19T10:01:18Z, instead of now");
     flags.Switch("--json", &options->json, "print JSON");
   };
   command.run = [options] { return Attest(*options); };

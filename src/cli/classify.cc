@@ -9,6 +9,7 @@
 
 #include "attestation/policy.h"
 #include "base/file.h"
+#include "cli/collateral.h"
 #include "cli/command.h"
 #include "cli/serving.h"
 #include "client/client.h"
@@ -20,7 +21,7 @@ constexpr size_t kMaxInFlight = 16;
 
 struct Options {
   std::vector<std::string> images;
-  std::string policy, server, credential;
+  std::string policy, server, credential, collateral;
   bool json = false;
 };
 
@@ -101,6 +102,7 @@ StatusOr<Client::Options> ClientOptions(const Options& options) {
   Client::Options client;
   client.server = options.server;
   INFENCLAVE_ASSIGN_OR_RETURN(client.policy, LoadPolicy(options.policy));
+  INFENCLAVE_ASSIGN_OR_RETURN(client.collateral, OpenCollateral(options.collateral));
   if (!options.credential.empty()) {
     INFENCLAVE_ASSIGN_OR_RETURN(client.credential, ReadFile(options.credential, kMaxCredentialBytes));
     if (Status status = DecodeCredential(client.credential).status(); !status.ok()) {
@@ -153,6 +155,7 @@ Command ClassifyCommand() {
     flags.Text("--server", &options->server, "HOST:PORT", true);
     flags.Text("--credential", &options->credential,
                "the owner's invitation, for bundles that are not open to everyone");
+    DeclareCollateral(flags, &options->collateral);
     flags.Switch("--json", &options->json, "print JSON");
   };
   command.run = [options] { return Classify(*options); };

@@ -52,10 +52,12 @@ Command InviteCommand();
 Command PartitionCommand();
 Command ServeCommand();
 Command ProvisionCommand();
+Command ReleasesCommand();
 Command BacknetCommand();
 Command ClassifyCommand();
 Command AttestCommand();
 Command VerifyCommand();
+Command MeasurementsCommand();
 
 }  // namespace infenclave
 

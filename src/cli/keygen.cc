@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/pkcs11.h"
 #include "crypto/primitives.h"
 
 namespace infenclave {
@@ -16,6 +17,12 @@ struct KeygenFlags {
 };
 
 Status Keygen(const KeygenFlags& flags) {
+  if (IsPkcs11Uri(flags.out)) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const std::unique_ptr<Ed25519Signer> made, MakePkcs11Key(flags.out));
+    std::cout << "owner key made in the token, which keeps it\n"
+              << "public key ed25519:" << HexEncode(made->public_key()) << "\n";
+    return OkStatus();
+  }
   std::error_code error;
   if (!flags.force &&
       std::filesystem::symlink_status(flags.out, error).type() != std::filesystem::file_type::not_found) {
@@ -38,7 +45,9 @@ Command KeygenCommand() {
           .example = "infenclave keygen -o owner.pem",
           .declare =
               [flags](Flags& f) {
-                f.Text("-o", &flags->out, "file to write, readable by you alone", /*required=*/true);
+                f.Text("-o", &flags->out,
+                       "file to write, readable by you alone; or the PKCS#11 URI of a token's new key",
+                       /*required=*/true);
                 f.Switch("--force", &flags->force, "replace the file if it exists");
               },
           .run = [flags] { return Keygen(*flags); }};

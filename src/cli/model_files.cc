@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "cli/pkcs11.h"
 #include "image/image.h"
 
 namespace infenclave {
@@ -12,14 +13,15 @@ constexpr size_t kMaxKeyBytes = 64 << 10, kMaxLabelsBytes = 64 << 20;
 
 }  // namespace
 
-StatusOr<Ed25519PrivateKey> LoadOwnerKey(const std::string& path) {
+StatusOr<std::unique_ptr<Ed25519Signer>> LoadSigner(const std::string& path) {
+  if (IsPkcs11Uri(path)) return OpenPkcs11Key(path);
   INFENCLAVE_ASSIGN_OR_RETURN(Bytes pem, ReadFile(path, kMaxKeyBytes));
   StatusOr<Ed25519PrivateKey> key = Ed25519PrivateKey::FromPem(AsText(pem));
   Wipe(pem);
   if (!key.ok()) {
-    return InvalidArgument(path, ": no owner key (", MessageOf(key.status()), "); `infenclave keygen` makes one");
+    return InvalidArgument(path, ": no signing key (", MessageOf(key.status()), "); `infenclave keygen` makes one");
   }
-  return key;
+  return std::make_unique<Ed25519PrivateKey>(*std::move(key));
 }
 
 StatusOr<std::vector<std::string>> LoadLabels(const std::string& path) {

@@ -2,6 +2,7 @@
 #ifndef INFENCLAVE_CLI_MODEL_FILES_H_
 #define INFENCLAVE_CLI_MODEL_FILES_H_
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,8 @@
 
 namespace infenclave {
 
-StatusOr<Ed25519PrivateKey> LoadOwnerKey(const std::string& path);
+// An owner's or a release key: a PEM file, or a key in a token by its PKCS#11 URI.
+StatusOr<std::unique_ptr<Ed25519Signer>> LoadSigner(const std::string& path_or_uri);
 
 // One label a line, in the model's order; a line may end in CR.
 StatusOr<std::vector<std::string>> LoadLabels(const std::string& path);

@@ -23,7 +23,7 @@ namespace {
 constexpr size_t kMaxEnclaveBytes = size_t{256} << 20;
 
 struct PartitionFlags {
-  std::string model, labels, owner_key, out, cut, assessment, preprocessing, name, tee = "hardware";
+  std::string model, labels, owner_key, release_key, out, cut, assessment, preprocessing, name, tee = "hardware";
   int64_t tail = 0, model_version = 1;
   double audits = 0, audit_tolerance = 0.02;
   bool open = false, json = false;
@@ -148,7 +148,7 @@ void PrintResult(const PartitionFlags& flags, const Choice& choice, const Output
 Status PartitionModel(const PartitionFlags& flags) {
   if (flags.cut.empty() && flags.assessment.empty()) return UsageError("give --cut NAME or --assessment FILE");
   INFENCLAVE_ASSIGN_OR_RETURN(Outputs outputs, PlanOutputs(flags.out));
-  INFENCLAVE_ASSIGN_OR_RETURN(Ed25519PrivateKey owner, LoadOwnerKey(flags.owner_key));
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::unique_ptr<Ed25519Signer> owner, LoadSigner(flags.owner_key));
   Choice choice{.cut = flags.cut};
   if (!flags.assessment.empty()) {
     INFENCLAVE_ASSIGN_OR_RETURN(choice, ReadAssessment(flags));
@@ -167,7 +167,11 @@ Status PartitionModel(const PartitionFlags& flags) {
                            .audit_per_million = static_cast<uint32_t>(std::lround(flags.audits * 1e6)),
                            .audit_tolerance = static_cast<float>(flags.audit_tolerance),
                            .verdict = choice.verdict};
-  StatusOr<PartitionResult> result = MakeBundle(model.graph, owner, options);
+  if (!flags.release_key.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const std::unique_ptr<Ed25519Signer> release, LoadSigner(flags.release_key));
+    options.release_key = release->public_key();
+  }
+  StatusOr<PartitionResult> result = MakeBundle(model.graph, *owner, options);
   if (!result.ok()) return Annotate(result.status(), flags.model);
   std::string measurement = EnclaveMeasurement();
   INFENCLAVE_RETURN_IF_ERROR(WriteAll(outputs, *result, measurement));
@@ -192,7 +196,10 @@ Command PartitionCommand() {
               [flags](Flags& f) {
                 f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
                 f.Text("--labels", &flags->labels, "class names, one a line, in the model's order", /*required=*/true);
-                f.Text("--owner-key", &flags->owner_key, "the key that signs (`infenclave keygen`)", /*required=*/true);
+                f.Text("--owner-key", &flags->owner_key,
+                       "the key that signs (`infenclave keygen`): a PEM file, or a PKCS#11 URI", /*required=*/true);
+                f.Text("--release-key", &flags->release_key,
+                       "who may release the bundle's keys, for 'provision --release-key'; a new key if not given");
                 f.Text("-o", &flags->out, "the bundle, a folder that must not exist", /*required=*/true);
                 f.Text("--cut", &flags->cut, "the tensor to cut at (`infenclave inspect` lists them)");
                 f.Text("--assessment", &flags->assessment,

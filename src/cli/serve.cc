@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_replace.h"
 #include "bundle/bundle.h"
+#include "cli/collateral.h"
 #include "cli/command.h"
 #include "cli/serving.h"
 #include "host/confidential_server.h"
@@ -19,7 +20,7 @@ constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kWatch = std::chrono::milliseconds(500);
 
 struct Options {
-  std::string bundle, listen = "127.0.0.1:8001", http, backnet = "builtin", tee = "auto", enclave;
+  std::string bundle, listen = "127.0.0.1:8001", http, backnet = "builtin", tee = "auto", enclave, collateral;
   int64_t workers = 0, max_batch = 0, batch_delay_us = 0, max_queue = 256, in_flight = 8;
   bool json = false;
 };
@@ -184,10 +185,13 @@ ConfidentialServer::Options ServerOptions(const Options& options, int max_in_fli
 Status Serve(const Options& options) {
   StopSignal stop(true);
   INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options));
-  INFENCLAVE_ASSIGN_OR_RETURN(
-      std::unique_ptr<ConfidentialServer> server,
-      ConfidentialServer::Start(std::move(parts.link), parts.bundle.manifest_bytes, parts.backnet.factory,
-                                ServerOptions(options, parts.backnet.max_in_flight)));
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::shared_ptr<CollateralSource> collateral, OpenCollateral(options.collateral));
+  const auto keeper = collateral != nullptr ? std::make_unique<CollateralKeeper>(collateral) : nullptr;
+  ConfidentialServer::Options server_options = ServerOptions(options, parts.backnet.max_in_flight);
+  if (keeper != nullptr) server_options.model.collateral = [keeper = keeper.get()] { return keeper->current(); };
+  INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<ConfidentialServer> server,
+                              ConfidentialServer::Start(std::move(parts.link), parts.bundle.manifest_bytes,
+                                                        parts.backnet.factory, server_options));
   const TeeKind tee = server->model().tee();
   if (options.tee != "auto" && options.tee != NameOf(tee)) {
     return PermissionDenied("the enclave runs on ", NameOf(tee), ", and --tee asks for ", options.tee);
@@ -197,6 +201,7 @@ Status Serve(const Options& options) {
               << " MB of weights, shared by its workers, which saves " << RoundedMegabytes(weights.saved_bytes())
               << " MB\n";
   }
+  if (keeper != nullptr) keeper->Watch(server->address());
   Announce(options, *server);
   ServeUntilStopped(options, stop, *server);
   return OkStatus();
@@ -220,6 +225,7 @@ Command ServeCommand() {
     flags.OneOf("--tee", &options->tee, {"auto", "simulated", "sgx", "tdx", "sev-snp"},
                 "which TEE the enclave must be in");
     flags.Text("--enclave", &options->enclave, "a running enclave: unix:PATH, vsock:CID:PORT or tcp:HOST:PORT");
+    DeclareCollateral(flags, &options->collateral);
     flags.Int("--workers", &options->workers, "requests computed at once; 0 is one per core", 0, 1024);
     flags.Int("--max-batch", &options->max_batch, "requests computed together; 0 is 4 for the builtin BackNet, else 8",
               0, kMaxBatch);

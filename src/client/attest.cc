@@ -51,4 +51,13 @@ StatusOr<GetEvidenceReply> FetchEvidence(const ServerConnection& server, const s
   return FromProto(response);
 }
 
+Status AddCollateral(CollateralSource& source, int64_t at, GetEvidenceReply& reply) {
+  INFENCLAVE_ASSIGN_OR_RETURN(EvidenceEnvelope envelope, DecodeEvidenceEnvelope(reply.evidence));
+  StatusOr<Bytes> collateral = source.For(envelope.tee, envelope.evidence, at);
+  if (!collateral.ok()) return envelope.collateral.empty() ? collateral.status() : OkStatus();
+  envelope.collateral = *std::move(collateral);
+  reply.evidence = EncodeEvidenceEnvelope(envelope);
+  return OkStatus();
+}
+
 }  // namespace infenclave

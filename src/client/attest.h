@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "attestation/collateral/collateral_source.h"
 #include "base/status.h"
 #include "protocol/calls.h"
 
@@ -33,6 +34,10 @@ class ServerConnection {
 // `waiting`: of the enclave that waits for its keys before it takes over, if the server has one.
 StatusOr<GetEvidenceReply> FetchEvidence(const ServerConnection& server, const std::optional<Nonce>& nonce,
                                          std::chrono::milliseconds timeout, bool waiting = false);
+
+// Puts the source's collateral into the reply, in the place of what the server's host sent along. Where the source has
+// none to give, the host's stays; an error if that has sent none, either.
+Status AddCollateral(CollateralSource& source, int64_t at, GetEvidenceReply& reply);
 
 }  // namespace infenclave
 

@@ -2,6 +2,7 @@
 
 #include <grpcpp/client_context.h>
 
+#include <ctime>
 #include <future>
 #include <optional>
 
@@ -80,7 +81,11 @@ StatusOr<std::shared_ptr<const Client::Session>> Client::FreshSession() {
 StatusOr<std::shared_ptr<const Client::Session>> Client::Accept(const GetEvidenceReply& reply,
                                                                 const std::optional<Nonce>& nonce,
                                                                 Clock::time_point attested_at) {
-  auto session = std::make_shared<Session>(Session{Appraise(reply, nonce, options_.policy), attested_at});
+  GetEvidenceReply complete = reply;
+  if (options_.collateral != nullptr) {
+    INFENCLAVE_RETURN_IF_ERROR(AddCollateral(*options_.collateral, std::time(nullptr), complete));
+  }
+  auto session = std::make_shared<Session>(Session{Appraise(complete, nonce, options_.policy), attested_at});
   const Appraisal& appraisal = session->appraisal;
   INFENCLAVE_RETURN_IF_ERROR(appraisal.verdict);
   INFENCLAVE_RETURN_IF_ERROR(seen_versions_.CheckAndRecord(options_.policy, appraisal));
@@ -154,26 +159,24 @@ void Client::Reseal(std::unique_ptr<Request> request) {
   if (const auto found = trailers.find(kEvidenceTrailer);
       found != trailers.end() &&
       evidence.ParseFromArray(found->second.data(), static_cast<int>(found->second.size()))) {
-    return ResealWith(std::move(request), FromProto(evidence), std::nullopt);
+    return ResealWith(std::move(request), FromProto(evidence));
   }
-  const Nonce nonce = RandomArray<32>();
-  request->evidence_request.set_nonce(std::string(AsText(nonce)));
+  // Too large for a trailer, with its collateral: asked for, and without a nonce, so that no evidence has to be made
+  // anew for every client whenever a key rotates.
   Request* raw = request.release();
   enclave_->async()->GetEvidence(raw->NewCall(options_.timeout), &raw->evidence_request, &raw->evidence_response,
-                                 [this, raw, nonce](const grpc::Status& status) {
+                                 [this, raw](const grpc::Status& status) {
                                    const StatusOr<GetEvidenceReply> reply =
                                        status.ok() ? StatusOr<GetEvidenceReply>(FromProto(raw->evidence_response))
                                                    : server_.Explain(FromGrpc(status));
-                                   ResealWith(std::unique_ptr<Request>(raw), reply, nonce);
+                                   ResealWith(std::unique_ptr<Request>(raw), reply);
                                  });
 }
 
-void Client::ResealWith(std::unique_ptr<Request> request, const StatusOr<GetEvidenceReply>& evidence,
-                        const std::optional<Nonce>& nonce) {
+void Client::ResealWith(std::unique_ptr<Request> request, const StatusOr<GetEvidenceReply>& evidence) {
   if (!evidence.ok()) return Finish(std::move(request), evidence.status());
   // Evidence without a nonce proves the key but not that it is fresh: the time of the last nonce stays.
-  StatusOr<std::shared_ptr<const Session>> session =
-      Accept(*evidence, nonce, nonce.has_value() ? Clock::now() : request->session->attested_at);
+  StatusOr<std::shared_ptr<const Session>> session = Accept(*evidence, std::nullopt, request->session->attested_at);
   if (!session.ok()) return Finish(std::move(request), session.status());
   if ((*session)->appraisal.manifest.preprocessing != request->session->appraisal.manifest.preprocessing) {
     return Finish(

@@ -30,8 +30,9 @@ class Client {
   struct Options {
     std::string server;  // HOST:PORT or another of gRPC's target URIs
     Policy policy;
-    Bytes credential;           // an encoded Credential; empty for bundles that are open to everyone
-    std::string seen_versions;  // a file; empty: DefaultSeenVersionsPath()
+    Bytes credential;                              // an encoded Credential; empty for bundles that are open to everyone
+    std::string seen_versions;                     // a file; empty: DefaultSeenVersionsPath()
+    std::shared_ptr<CollateralSource> collateral;  // shared by clients; null: what servers send along is all there is
     std::chrono::milliseconds timeout = std::chrono::seconds(30);  // of each call
   };
   // Attests before it returns. PERMISSION_DENIED if the policy refuses.
@@ -61,8 +62,7 @@ class Client {
   void Receive(std::unique_ptr<Request> request, const grpc::Status& status);
   // After FAILED_PRECONDITION: with the evidence that came along, or else with evidence that is asked for now.
   void Reseal(std::unique_ptr<Request> request);
-  void ResealWith(std::unique_ptr<Request> request, const StatusOr<GetEvidenceReply>& evidence,
-                  const std::optional<Nonce>& nonce);
+  void ResealWith(std::unique_ptr<Request> request, const StatusOr<GetEvidenceReply>& evidence);
   void Finish(std::unique_ptr<Request> request, StatusOr<Answer> answer);
 
   const Options options_;

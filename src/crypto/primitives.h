@@ -40,7 +40,14 @@ StatusOr<SecretBytes> AeadOpen(ByteSpan key, ByteSpan nonce, ByteSpan aad, ByteS
 // Ed25519 (RFC 8032).
 using Ed25519PublicKey = std::array<uint8_t, 32>;
 using Ed25519Signature = std::array<uint8_t, 64>;
-class Ed25519PrivateKey {
+// Who signs: a key in memory, or one in a token that never gives it away (cli/pkcs11.h).
+class Ed25519Signer {
+ public:
+  virtual ~Ed25519Signer() = default;
+  virtual const Ed25519PublicKey& public_key() const = 0;
+  virtual StatusOr<Ed25519Signature> TrySign(ByteSpan message) const = 0;
+};
+class Ed25519PrivateKey final : public Ed25519Signer {
  public:
   static Ed25519PrivateKey Generate();
   static StatusOr<Ed25519PrivateKey> FromSeed(ByteSpan seed);  // 32 bytes
@@ -48,9 +55,10 @@ class Ed25519PrivateKey {
   static StatusOr<Ed25519PrivateKey> FromPem(std::string_view pem);
   SecretBytes ToPem() const;
 
-  const Ed25519PublicKey& public_key() const { return public_key_; }
+  const Ed25519PublicKey& public_key() const override { return public_key_; }
   const SecretBytes& seed() const { return seed_; }
   Ed25519Signature Sign(ByteSpan message) const;
+  StatusOr<Ed25519Signature> TrySign(ByteSpan message) const override { return Sign(message); }
 
  private:
   Ed25519PrivateKey() = default;

@@ -70,6 +70,7 @@ StatusOr<std::unique_ptr<ConfidentialModel>> ConfidentialModel::Start(EnclaveLin
                                                                       const Options& options) {
   INFENCLAVE_ASSIGN_OR_RETURN(Manifest manifest, DecodeManifest(manifest_bytes));
   std::unique_ptr<ConfidentialModel> model(new ConfidentialModel(link, std::move(manifest)));
+  model->collateral_ = options.collateral;
   INFENCLAVE_ASSIGN_OR_RETURN(GetEvidenceReply evidence, model->AskEvidence(std::nullopt, 0));
   if (!std::ranges::equal(evidence.manifest, manifest_bytes)) {
     return FailedPrecondition("the enclave holds another bundle than the one that is to be served");
@@ -145,6 +146,11 @@ StatusOr<GetEvidenceReply> ConfidentialModel::AskEvidence(const std::optional<No
   INFENCLAVE_ASSIGN_OR_RETURN(ByteSpan bytes, CallEnclave(EncodeCall(GetEvidenceCall{nonce}), lane));
   INFENCLAVE_ASSIGN_OR_RETURN(GetEvidenceReply reply, DecodeGetEvidenceReply(bytes));
   provisioned_ = reply.provisioned;
+  if (Bytes collateral = collateral_ ? collateral_() : Bytes{}; !collateral.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(EvidenceEnvelope envelope, DecodeEvidenceEnvelope(reply.evidence));
+    envelope.collateral = std::move(collateral);
+    reply.evidence = EncodeEvidenceEnvelope(envelope);
+  }
   return reply;
 }
 

@@ -31,7 +31,8 @@ class ConfidentialModel final : public OipModel {
     std::chrono::microseconds max_delay{0};  // that a request may wait for company
     size_t max_queue = 256;
     ServingStatistics* statistics = nullptr;  // where batches are counted; null: its own
-    int max_in_flight = 0;  // batches; 0: no bound but the number of workers, for a BackNet in this process
+    int max_in_flight = 0;              // batches; 0: no bound but the number of workers, for a BackNet in this process
+    std::function<Bytes()> collateral;  // to ship with the evidence, where there is any at the time
   };
   // One worker per lane of the link, which must outlive the model. Asks the enclave for evidence: FAILED_PRECONDITION
   // if it holds another bundle than `manifest_bytes`.
@@ -73,6 +74,7 @@ class ConfidentialModel final : public OipModel {
   const Manifest manifest_;
   ModelInfo info_;
   ServingStatistics* counts_ = &statistics();
+  std::function<Bytes()> collateral_;
   TeeKind tee_ = TeeKind::kSimulated;
   BackNetShape shape_;
   std::atomic<bool> provisioned_{false};  // as the enclave said last; it decides itself whether it answers

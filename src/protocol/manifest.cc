@@ -205,8 +205,9 @@ StatusOr<ManifestSignature> DecodeManifestSignature(ByteSpan bytes) {
   return out;
 }
 
-ManifestSignature SignManifest(const Ed25519PrivateKey& owner, ByteSpan manifest) {
-  return {owner.public_key(), owner.Sign(SignedManifest(manifest))};
+StatusOr<ManifestSignature> SignManifest(const Ed25519Signer& owner, ByteSpan manifest) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Ed25519Signature signature, owner.TrySign(SignedManifest(manifest)));
+  return ManifestSignature{owner.public_key(), signature};
 }
 
 Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature) {

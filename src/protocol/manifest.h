@@ -89,7 +89,7 @@ struct ManifestSignature {
 };
 Bytes EncodeManifestSignature(const ManifestSignature& signature);
 StatusOr<ManifestSignature> DecodeManifestSignature(ByteSpan bytes);
-ManifestSignature SignManifest(const Ed25519PrivateKey& owner, ByteSpan manifest);
+StatusOr<ManifestSignature> SignManifest(const Ed25519Signer& owner, ByteSpan manifest);
 // PERMISSION_DENIED unless the signature is that of the key it names and, in the second form, that key is `owner`.
 Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature);
 Status VerifyManifest(ByteSpan manifest, const ManifestSignature& signature, const Ed25519PublicKey& owner);

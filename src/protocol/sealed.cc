@@ -27,10 +27,10 @@ Bytes SignedCredential(const Credential& c) {
 
 }  // namespace
 
-Credential MakeCredential(const Ed25519PrivateKey& owner, std::string_view user, uint64_t first_version,
-                          uint64_t last_version) {
+StatusOr<Credential> MakeCredential(const Ed25519Signer& owner, std::string_view user, uint64_t first_version,
+                                    uint64_t last_version) {
   Credential c{std::string(user), first_version, last_version, {}};
-  c.signature = owner.Sign(SignedCredential(c));
+  INFENCLAVE_ASSIGN_OR_RETURN(c.signature, owner.TrySign(SignedCredential(c)));
   return c;
 }
 
@@ -297,7 +297,7 @@ Bytes GrantAad(const Ed25519PublicKey& release_key) {
 
 }  // namespace
 
-StatusOr<SealedGrant> SealGrant(const KeyConfig& config, const Ed25519PrivateKey& release_key, const Grant& grant) {
+StatusOr<SealedGrant> SealGrant(const KeyConfig& config, const Ed25519Signer& release_key, const Grant& grant) {
   if (grant.frontnet_key.size() != kAeadKeyBytes || grant.mapping_key.size() != kAeadKeyBytes || grant.lease == 0) {
     return InvalidArgument("grant: expected two keys of 32 bytes and a lease of at least 1");
   }
@@ -310,7 +310,7 @@ StatusOr<SealedGrant> SealGrant(const KeyConfig& config, const Ed25519PrivateKey
   out.enc = context.enc();
   out.release_key = release_key.public_key();
   INFENCLAVE_ASSIGN_OR_RETURN(out.ciphertext, context.Seal(GrantAad(out.release_key), plaintext.Take().span()));
-  out.signature = release_key.Sign(SignedGrant(config, out));
+  INFENCLAVE_ASSIGN_OR_RETURN(out.signature, release_key.TrySign(SignedGrant(config, out)));
   return out;
 }
 

@@ -29,8 +29,8 @@ struct Credential {
   uint64_t first_version = 1, last_version = UINT64_MAX;
   Ed25519Signature signature{};
 };
-Credential MakeCredential(const Ed25519PrivateKey& owner, std::string_view user, uint64_t first_version,
-                          uint64_t last_version);
+StatusOr<Credential> MakeCredential(const Ed25519Signer& owner, std::string_view user, uint64_t first_version,
+                                    uint64_t last_version);
 Bytes EncodeCredential(const Credential& credential);
 StatusOr<Credential> DecodeCredential(ByteSpan bytes);
 // PERMISSION_DENIED if it is not the owner's or not for this version.
@@ -101,7 +101,7 @@ struct SealedGrant {
   Ed25519PublicKey release_key{};
   Ed25519Signature signature{};  // over context, key configuration digest, enc and ciphertext
 };
-StatusOr<SealedGrant> SealGrant(const KeyConfig& config, const Ed25519PrivateKey& release_key, const Grant& grant);
+StatusOr<SealedGrant> SealGrant(const KeyConfig& config, const Ed25519Signer& release_key, const Grant& grant);
 // PERMISSION_DENIED unless a release key of the manifest signed it for this configuration and version.
 StatusOr<Grant> OpenGrant(const KeyConfig& config, const X25519KeyPair& key, const Manifest& manifest,
                           const SealedGrant& sealed);

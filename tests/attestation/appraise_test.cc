@@ -33,7 +33,7 @@ class Appraisals : public testing::Test {
   // The reply of an honest enclave for what the fixture holds now.
   void Build() {
     reply_.manifest = EncodeManifest(manifest_);
-    reply_.manifest_signature = EncodeManifestSignature(SignManifest(owner_, reply_.manifest));
+    reply_.manifest_signature = EncodeManifestSignature(*SignManifest(owner_, reply_.manifest));
     config_.public_key = {9};
     config_.manifest_digest = Sha256(reply_.manifest);
     reply_.key_config = EncodeKeyConfig(config_);

@@ -229,7 +229,7 @@ TEST_F(HardwarePolicy, TheWholeAppraisalRefusesReportDataThatIsNotOurs) {
   manifest.owner = owner.public_key();
   GetEvidenceReply reply;
   reply.manifest = EncodeManifest(manifest);
-  reply.manifest_signature = EncodeManifestSignature(SignManifest(owner, reply.manifest));
+  reply.manifest_signature = EncodeManifestSignature(*SignManifest(owner, reply.manifest));
   KeyConfig config;
   config.manifest_digest = Sha256(reply.manifest);
   reply.key_config = EncodeKeyConfig(config);

@@ -467,7 +467,7 @@ TEST_F(BundleFiles, AnotherOwnersBundleIsRefused) {
 TEST_F(BundleFiles, AnOwnerThatTheManifestDoesNotNameIsRefused) {
   std::string path = Write("a");
   Bytes manifest = Read(path + "/manifest");
-  ManifestSignature stolen = SignManifest(Ed25519PrivateKey::Generate(), manifest);
+  ManifestSignature stolen = *SignManifest(Ed25519PrivateKey::Generate(), manifest);
   Overwrite(path + "/manifest.sig", EncodeManifestSignature(stolen));
   EXPECT_NE(Refusal(path).find("names the owner"), std::string::npos) << Refusal(path);
 }

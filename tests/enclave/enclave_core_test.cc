@@ -221,7 +221,7 @@ TEST(EnclaveCore, RefusesABundleSignedByAnotherThanItsOwner) {
   const auto other = Ed25519PrivateKey::Generate();
   TestBundle bundle;
   EnclaveBundle parts = bundle.Parts();
-  parts.manifest_signature = EncodeManifestSignature(SignManifest(other, parts.manifest));
+  parts.manifest_signature = EncodeManifestSignature(*SignManifest(other, parts.manifest));
   EXPECT_EQ(CreateFrom(parts).status().code(), StatusCode::kPermissionDenied);
 }
 
@@ -428,12 +428,12 @@ TEST_F(EnclaveCoreTest, CredentialsAreTheOwnersAndForThisVersion) {
     EXPECT_EQ(item.status, OkStatus());
     return item.sealed_refusal.empty() ? StatusCode::kOk : OpenAnswer(request.context, item.sealed_refusal)->code;
   };
-  EXPECT_EQ(code(EncodeCredential(MakeCredential(bundle_.owner, "bob", version, version))), StatusCode::kOk);
-  EXPECT_EQ(code(EncodeCredential(MakeCredential(bundle_.owner, "bob", version + 1, version + 2))),
+  EXPECT_EQ(code(EncodeCredential(*MakeCredential(bundle_.owner, "bob", version, version))), StatusCode::kOk);
+  EXPECT_EQ(code(EncodeCredential(*MakeCredential(bundle_.owner, "bob", version + 1, version + 2))),
             StatusCode::kPermissionDenied);
-  EXPECT_EQ(code(EncodeCredential(MakeCredential(bundle_.owner, "bob", 1, version - 1))),
+  EXPECT_EQ(code(EncodeCredential(*MakeCredential(bundle_.owner, "bob", 1, version - 1))),
             StatusCode::kPermissionDenied);
-  EXPECT_EQ(code(EncodeCredential(MakeCredential(Ed25519PrivateKey::Generate(), "bob", 1, version))),
+  EXPECT_EQ(code(EncodeCredential(*MakeCredential(Ed25519PrivateKey::Generate(), "bob", 1, version))),
             StatusCode::kPermissionDenied);
   EXPECT_EQ(code({}), StatusCode::kPermissionDenied);
   EXPECT_EQ(code({1, 2, 3}), StatusCode::kInvalidArgument);

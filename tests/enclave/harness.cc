@@ -181,7 +181,7 @@ void TestBundle::Sign() {
   manifest.frontnet_digest = Sha256(parts.frontnet_sealed);
   manifest.mapping_digest = Sha256(parts.mapping_sealed);
   parts.manifest = EncodeManifest(manifest);
-  parts.manifest_signature = EncodeManifestSignature(SignManifest(owner, parts.manifest));
+  parts.manifest_signature = EncodeManifestSignature(*SignManifest(owner, parts.manifest));
 }
 
 std::string TestBundle::Write() const {
@@ -206,7 +206,7 @@ Bytes TestBundle::ProvisionCallFor(const KeyConfig& config, uint64_t lease) cons
 }
 
 Credential TestBundle::MakeCredentialFor(std::string_view user) const {
-  return MakeCredential(owner, user, 1, manifest.model_version);
+  return *MakeCredential(owner, user, 1, manifest.model_version);
 }
 
 std::vector<float> TestBundle::BackNetScores(ByteSpan ir) const {

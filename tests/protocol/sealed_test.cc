@@ -37,7 +37,7 @@ constexpr auto kInvalid = StatusCode::kInvalidArgument;
 TEST(ManifestSignature, OnlyTheOwnersOverExactlyThoseBytes) {
   const auto owner = Ed25519PrivateKey::Generate(), other = Ed25519PrivateKey::Generate();
   const Bytes manifest = EncodeManifest(SampleManifest());
-  const ManifestSignature signature = SignManifest(owner, manifest);
+  const ManifestSignature signature = *SignManifest(owner, manifest);
   EXPECT_TRUE(VerifyManifest(manifest, signature).ok());
   EXPECT_TRUE(VerifyManifest(manifest, signature, owner.public_key()).ok());
   const Status foreign = VerifyManifest(manifest, signature, other.public_key());
@@ -73,7 +73,7 @@ TEST(Part, OpensOnlyAsItself) {
 
 TEST(Credential, OnlyTheOwnersForThoseVersions) {
   const auto owner = Ed25519PrivateKey::Generate(), other = Ed25519PrivateKey::Generate();
-  const Credential c = MakeCredential(owner, "alice", 3, 5);
+  const Credential c = *MakeCredential(owner, "alice", 3, 5);
   for (uint64_t v : {3, 4, 5}) EXPECT_TRUE(VerifyCredential(c, owner.public_key(), v).ok());
   for (uint64_t v : {0, 2, 6}) EXPECT_EQ(Code(VerifyCredential(c, owner.public_key(), v)), kDenied);
   EXPECT_EQ(Code(VerifyCredential(c, other.public_key(), 4)), kDenied);
@@ -89,7 +89,7 @@ TEST(Credential, OnlyTheOwnersForThoseVersions) {
 TEST(Credential, Limits) {
   const auto owner = Ed25519PrivateKey::Generate();
   auto decode = [&](std::string_view user, uint64_t first, uint64_t last) {
-    return MessageOf(DecodeCredential(EncodeCredential(MakeCredential(owner, user, first, last))).status());
+    return MessageOf(DecodeCredential(EncodeCredential(*MakeCredential(owner, user, first, last))).status());
   };
   EXPECT_EQ(decode(std::string(128, 'u'), 1, 1), "");
   EXPECT_THAT(decode(std::string(129, 'u'), 1, 1), HasSubstr("limit of 128"));

@@ -3,12 +3,12 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 
 #include <algorithm>
 #include <charconv>
-#include <ctime>
 #include <memory>
 #include <optional>
 
@@ -110,10 +110,12 @@ StatusOr<int> Repeat(BIO* bio, std::chrono::steady_clock::time_point until, F st
       if (n == 0) return 0;
       return Unavailable(LastOpenSslError());
     }
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
-    if (left <= 0) return DeadlineExceeded("no whole answer in time");
-    BIO_wait(bio, std::time(nullptr) + 1 + left / 1000, static_cast<unsigned>(std::min<long long>(left, 100)));
+    using std::chrono::milliseconds;
+    const auto left = std::chrono::duration_cast<milliseconds>(until - std::chrono::steady_clock::now());
+    if (left <= milliseconds(0)) return DeadlineExceeded("no whole answer in time");
+    pollfd wait{static_cast<int>(BIO_get_fd(bio, nullptr)), 0, 0};
+    wait.events = BIO_should_read(bio) ? POLLIN : POLLOUT;  // a connection is made when it can be written to
+    poll(&wait, 1, static_cast<int>(left.count()));
   }
 }
 

@@ -103,9 +103,7 @@ StatusOr<Bytes> FetchIntel(const IntelPlatform& platform, const std::string& whe
   const std::string root_url = where == kOnline ? kIntelRootCrl : sgx + "rootcacrl";
   INFENCLAVE_ASSIGN_OR_RETURN(const HttpReply root, Get(root_url, timeout));
   // As text, whatever form they came in.
-  auto as_text = [](const std::string& body) {
-    return body.starts_with('0') && HexDecode(body).ok() ? body : HexEncode(AsBytes(body));
-  };
+  auto as_text = [](const std::string& body) { return HexDecode(body).ok() ? body : HexEncode(AsBytes(body)); };
   out.pck_crl = as_text(crl.body);
   out.root_ca_crl = as_text(root.body);
   return ToBytes(AsBytes(EncodeIntelCollateral(out)));
