@@ -163,7 +163,8 @@ StatusOr<std::unique_ptr<Service>> Serve(const Options& options, const Graph& gr
   policy.accept = {TeeKind::kSimulated};
   policy.owner = owner.public_key();
   policy.simulated.measurements = {evidence.measurement};
-  INFENCLAVE_RETURN_IF_ERROR(ProvisionEnclave(connection, made.keys, policy, uint64_t{1} << 40).status());
+  const ProvisionOptions provision{.policy = policy, .lease = uint64_t{1} << 40};
+  INFENCLAVE_RETURN_IF_ERROR(ProvisionEnclave(connection, made.keys, provision).status());
   Client::Options client{.server = service->server->address(), .policy = policy, .seen_versions = folder + "/versions"};
   INFENCLAVE_ASSIGN_OR_RETURN(service->client, Client::Connect(std::move(client)));
   return service;
