@@ -1,12 +1,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <numbers>
 
 #include "attacks/adam.h"
 #include "attacks/attack.h"
 #include "attacks/decoder_net.h"
+#include "attacks/picture_network.h"
 #include "attacks/random.h"
 #include "attacks/ridge.h"
 #include "attacks/similarity_loss.h"
@@ -26,6 +28,7 @@ constexpr int kPatience = 3, kDecays = 3;
 constexpr double kDecay = 0.3, kProgress = 2e-3;
 constexpr double kSyntheticShare = 0.25;  // of a batch, where there are synthetic rows
 constexpr int64_t kWindowed = 28;         // IRs of this side and more are trained on windows of half their side
+constexpr double kFeatureWeight = 0.3;    // of the features' relative squared error in the loss
 constexpr double kMaxDeviation = 10;      // of a normalised IR's values
 
 std::vector<at::Tensor> CloneAll(const std::vector<at::Tensor>& tensors) {
@@ -43,6 +46,10 @@ class Decoder {
     Normalise();
     INFENCLAVE_ASSIGN_OR_RETURN(ridge_, Ridge::OfTraining(folder_));
     if (constant_) return Constant();
+    const std::string features = folder_.File("features.graph");
+    if (std::filesystem::exists(features)) {
+      INFENCLAVE_ASSIGN_OR_RETURN(features_, PictureNetwork::Open(features, folder_.File("features.json")));
+    }
     net_.emplace(folder_.grid(), folder_.job().seed);
     adam_.emplace(net_->parameters(), Adam::Options{.weight_decay = 1e-3, .clip_norm = 1, .average = 0.995});
     best_ = CloneAll(net_->parameters());
@@ -51,7 +58,7 @@ class Decoder {
     trained_since_ = Clock::now();
     if (history_.empty()) INFENCLAVE_RETURN_IF_ERROR(Validate());
     while (why_.empty()) {
-      Step();
+      INFENCLAVE_RETURN_IF_ERROR(Step());
       if (step_ % StepsBetweenValidations() == 0 || !Left().empty()) INFENCLAVE_RETURN_IF_ERROR(Validate());
     }
     return Finish();
@@ -92,15 +99,20 @@ class Decoder {
     return outcome;
   }
 
+  struct Place {
+    int64_t top = 0, left = 0;
+  };
+
   // One row of the training pictures: whose model of the ridge regression has not seen it is used, as none has seen the
   // target's.
   at::Tensor First(const at::Tensor& ir, int64_t row) const {
     return ridge_.PredictUnseen(ir, folder_.PhotographOf(row));
   }
 
-  void Step() {
+  Status Step() {
     Random random(folder_.job().seed, "batch", static_cast<uint64_t>(step_));
     std::vector<at::Tensor> irs, firsts, pictures;
+    std::vector<Place> places;
     const Grid& grid = folder_.grid();
     const int64_t window = grid.side >= kWindowed ? grid.side / 2 : grid.side;
     for (int64_t i = 0; i < kBatch; ++i) {
@@ -116,17 +128,48 @@ class Decoder {
       const at::Tensor ir = folder_.AttackerIr({row});
       irs.push_back(cut(Input(ir), 1));
       firsts.push_back(cut(First(ir, row), grid.patch));
-      pictures.push_back(cut(folder_.Pictures({row}), grid.patch));
+      pictures.push_back(folder_.Pictures({row}));
+      places.push_back({top * grid.patch, left * grid.patch});
     }
-    const at::Tensor loss =
-        PictureLoss(net_->Forward(adam_->parameters(), at::cat(irs), at::cat(firsts)), at::cat(pictures));
+    const at::Tensor made = net_->Forward(adam_->parameters(), at::cat(irs), at::cat(firsts));
+    INFENCLAVE_ASSIGN_OR_RETURN(const at::Tensor loss, Loss(made, at::cat(pictures), places));
     loss.backward();
     adam_->Step(Rate());
     ++step_;
+    return OkStatus();
+  }
+
+  // Of reconstructions of those parts of the pictures. A network whose features count sees each part in its picture.
+  StatusOr<at::Tensor> Loss(const at::Tensor& made, const at::Tensor& pictures, const std::vector<Place>& places) {
+    const int64_t height = made.size(2), width = made.size(3);
+    std::vector<at::Tensor> parts, whole;
+    for (size_t i = 0; i < places.size(); ++i) {
+      const auto n = static_cast<int64_t>(i);
+      const auto& [top, left] = places[i];
+      parts.push_back(pictures.narrow(0, n, 1).narrow(2, top, height).narrow(3, left, width));
+      if (features_) {
+        whole.push_back(
+            at::constant_pad_nd(made.narrow(0, n, 1) - parts.back(),
+                                at::IntArrayRef{left, kPictureSide - left - width, top, kPictureSide - top - height}));
+      }
+    }
+    at::Tensor loss = PictureLoss(made, at::cat(parts));
+    if (features_) {
+      const auto see = [&](const at::Tensor& x) {
+        return features_->Run(ResizePictures(x, features_->height(), features_->width()));
+      };
+      INFENCLAVE_ASSIGN_OR_RETURN(const at::Tensor seen, see(pictures + at::cat(whole)));
+      const at::NoGradGuard no_grad;
+      INFENCLAVE_ASSIGN_OR_RETURN(const at::Tensor wanted, see(pictures));
+      const at::AutoGradMode gradients(true);
+      loss = loss + kFeatureWeight * (seen - wanted).pow(2).mean() / wanted.var().clamp_min(1e-12);
+    }
+    return loss;
   }
 
   double Rate() const {
-    const double warm = std::min(1.0, static_cast<double>(step_ + 1) / kWarmUp);
+    const int64_t limit = folder_.job().max_steps, warm_up = limit > 0 ? std::min(kWarmUp, limit / 10 + 1) : kWarmUp;
+    const double warm = std::min(1.0, static_cast<double>(step_ + 1) / static_cast<double>(warm_up));
     const double plateau = std::pow(kDecay, decays_);
     // Towards a limit that is known the rate falls as a cosine, so that a short training ends well too.
     const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::min(1.0, ShareOfLimit())));
@@ -165,8 +208,8 @@ class Decoder {
     double loss = 0;
     for (const int64_t row : folder_.validation()) {
       const at::Tensor made = Reconstruct(adam_->averaged(), folder_.AttackerIr({row})).clamp(0, 1);
-      loss +=
-          PictureLoss(made, folder_.Pictures({row})).item<double>() / static_cast<double>(folder_.validation().size());
+      INFENCLAVE_ASSIGN_OR_RETURN(const at::Tensor one, Loss(made, folder_.Pictures({row}), {Place{}}));
+      loss += one.item<double>() / static_cast<double>(folder_.validation().size());
     }
     history_.emplace_back(step_, loss);
     if (loss < best_loss_) best_ = CloneAll(adam_->averaged());
@@ -259,6 +302,7 @@ class Decoder {
   Ridge ridge_;
   std::optional<DecoderNet> net_;
   std::optional<Adam> adam_;
+  std::optional<PictureNetwork> features_;
   std::vector<at::Tensor> best_;
 
   int64_t step_ = 0, resumed_at_ = 0;

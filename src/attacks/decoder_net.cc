@@ -23,6 +23,8 @@ const std::map<int64_t, std::vector<StageShape>> kStages = {
 constexpr int64_t kFlatStart = 7, kFlatWidth = 48;  // the linear layer's output
 constexpr int64_t kMaxStemWork = 120'000'000;       // multiplications for one picture; a larger stem is 1x1
 constexpr int64_t kLastShuffle = 2;
+constexpr double kOutputGain = 0.1;  // a step of Adam moves every weight alike: pixels must not jump with them
+constexpr double kBlockGain = 0.3;   // of what a block adds at first
 
 at::Tensor Normal(at::IntArrayRef shape, double deviation, Random random) {
   at::Tensor out = at::empty(shape);
@@ -50,7 +52,7 @@ DecoderNet::DecoderNet(const Grid& grid, uint64_t seed) : grid_(grid), seed_(see
     Stage stage;
     for (int64_t block = 0; block < shapes[i].blocks; ++block) {
       const Layer in = Add(width, shapes[i].width, 3, 1);
-      stage.blocks.emplace_back(in, Add(shapes[i].width, width, 3, 0));
+      stage.blocks.emplace_back(in, Add(shapes[i].width, width, 3, kBlockGain));
     }
     if (i + 1 < shapes.size()) {
       stage.up = Add(width, shapes[i + 1].width * 4, 1, 1);
@@ -90,7 +92,7 @@ at::Tensor DecoderNet::Forward(const std::vector<at::Tensor>& parameters, const 
     for (const auto& [in, out] : stages_[i].blocks) x = x + apply(out, at::relu(apply(in, at::relu(x))));
     if (!last) x = at::pixel_shuffle(apply(stages_[i].up, x), 2);
   }
-  return first + at::pixel_shuffle(apply(head_, at::relu(x)), kLastShuffle);
+  return first + kOutputGain * at::pixel_shuffle(apply(head_, at::relu(x)), kLastShuffle);
 }
 
 }  // namespace infenclave

@@ -6,15 +6,28 @@
 #include <numeric>
 #include <set>
 
+#include "attacks/picture_network.h"
 #include "attacks/random.h"
 
 namespace infenclave {
 namespace {
 
 constexpr size_t kMaxJsonBytes = 64 << 10;
-constexpr int64_t kMinPhotographs = 3;
+constexpr int64_t kMinPhotographs = 2;
 // One photograph in five judges the training; more than these would cost more than they tell.
 constexpr int64_t kMaxValidationPhotographs = 40, kValidationShare = 5, kValidationRowsEach = 3;
+
+// Every value, with a random sign, is added to one of kMaxFlat sums (count sketch: Charikar, Chen & Farach-Colton
+// 2002).
+at::Tensor Mix(const at::Tensor& ir) {
+  const at::Tensor bucket = at::empty({ir.size(1)}, at::kLong), sign = at::empty({1, ir.size(1), 1, 1});
+  Random random(0, "mix");
+  for (int64_t i = 0; i < ir.size(1); ++i) {
+    bucket.data_ptr<int64_t>()[i] = static_cast<int64_t>(random.Below(kMaxFlat));
+    sign.data_ptr<float>()[i] = random.Next() % 2 == 0 ? 1.0f : -1.0f;
+  }
+  return at::zeros({ir.size(0), kMaxFlat, 1, 1}).index_add_(1, bucket, ir * sign);
+}
 
 Status WrongShape(const std::string& path, const RowFile& file, std::string_view wanted) {
   return InvalidArgument(path, ": ", NameOf(file.dtype()), ToString(file.shape()), " is not ", wanted);
@@ -40,7 +53,7 @@ std::vector<int64_t> Range(int64_t begin, int64_t end) {
 
 Grid Grid::Of(const Shape& ir) {
   const int64_t longest = std::max(ir[1], ir[2]);
-  if (longest == 1) return {.channels = ir[0], .side = 1, .patch = kPictureSide};
+  if (longest == 1) return {.channels = std::min(ir[0], kMaxFlat), .side = 1, .patch = kPictureSide};
   for (const int64_t side : {7, 14, 28, 56}) {
     if (longest <= side) return {.channels = ir[0], .side = side, .patch = kPictureSide / side};
   }
@@ -48,12 +61,9 @@ Grid Grid::Of(const Shape& ir) {
 }
 
 at::Tensor Grid::Place(const at::Tensor& ir) const {
+  if (flat()) return ir.size(1) > kMaxFlat ? Mix(ir) : ir;
   const int64_t wanted = folded ? 2 * side : side;
-  at::Tensor placed = ir;
-  if (ir.size(2) != wanted || ir.size(3) != wanted) {
-    placed = at::_upsample_bilinear2d_aa(ir, at::IntArrayRef({wanted, wanted}), /*align_corners=*/false, c10::nullopt,
-                                         c10::nullopt);
-  }
+  const at::Tensor placed = ResizePictures(ir, wanted, wanted);
   return folded ? at::pixel_unshuffle(placed, 2) : placed;
 }
 

@@ -12,7 +12,10 @@ namespace infenclave {
 
 // How a tensor [C,H,W] lies on the picture: it is brought to `side` x `side` places, each above `patch` x `patch`
 // pixels, side * patch = 112. Tensors larger than 56 are folded, 2 x 2 places into the channels; tensors of other sizes
-// are resized, to the next larger side that divides 112. A flat tensor is one place above the whole picture.
+// are resized, to the next larger side that divides 112. A flat tensor is one place above the whole picture; one of
+// very many values is mixed at random into kMaxFlat.
+inline constexpr int64_t kMaxFlat = 4096;
+
 struct Grid {
   int64_t channels = 0, side = 0, patch = 0;
   bool folded = false;

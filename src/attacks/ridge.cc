@@ -11,11 +11,12 @@
 namespace infenclave {
 namespace {
 
-constexpr int64_t kChunk = 32;           // rows in memory at a time
-constexpr int64_t kMaxPlaces = 400'000;  // of all rows together that enter the regression
-constexpr int64_t kMaxHeldOut = 4096;    // places of a fold on which the regularisation is judged
-constexpr int64_t kMaxChannels = 2048;   // of which principal components are computed
-constexpr int64_t kFlatReduction = 4;    // a flat IR predicts the picture at 28x28
+constexpr int64_t kChunk = 32;                // rows in memory at a time
+constexpr int64_t kMaxPlaces = 400'000;       // of all rows together that enter the regression
+constexpr int64_t kMaxRead = 4 * kMaxPlaces;  // from which they are drawn: of more rows, a sample
+constexpr int64_t kMaxHeldOut = 4096;         // places of a fold on which the regularisation is judged
+constexpr int64_t kMaxChannels = 1280;        // of which principal components are computed
+constexpr int64_t kFlatReduction = 4;         // a flat IR predicts the picture at 28x28
 constexpr int32_t kFolds = 5;
 constexpr int64_t kKernels[] = {1, 3, 5};
 // Of the mean feature's sum of squares.
@@ -73,6 +74,11 @@ class RidgeFitter {
   RidgeFitter(const JobFolder& folder, const std::vector<int64_t>& rows, const std::function<void(double)>& progress)
       : folder_(folder), rows_(rows), progress_(progress) {
     ridge_.grid_ = folder.grid();
+    if (const int64_t most = kMaxRead / (folder.grid().side * folder.grid().side);
+        static_cast<int64_t>(rows_.size()) > most) {
+      Shuffle(rows_, Random(folder.job().seed, "rows"));
+      rows_.resize(static_cast<size_t>(most));
+    }
     AssignFolds();
   }
 
@@ -153,20 +159,19 @@ class RidgeFitter {
       mix /= std::sqrt(static_cast<double>(channels));
     }
     at::Tensor covariance = at::zeros({kept, kept}, at::kDouble), variance = at::zeros({channels}, at::kDouble);
-    std::vector<at::Tensor> pass;
     for (const auto& rows : Chunks(rows_)) variance += (PlacedIr(rows) - ridge_.mean_ir_).pow(2).sum({0, 2, 3});
     const at::Tensor live = variance > kDead * kDead * variance.max();
     at::Tensor scale = at::where(live, variance.clamp_min(1e-300).rsqrt(), at::zeros_like(variance));
     scale =
         (scale * std::sqrt(static_cast<double>(rows_.size() * ridge_.grid_.side * ridge_.grid_.side))).to(at::kFloat);
-    const at::Tensor base = mix.defined() ? mix * scale.unsqueeze(0) : scale.diag();
     for (const auto& rows : Chunks(rows_)) {
-      const at::Tensor x =
-          ChannelsFirst(at::conv2d(PlacedIr(rows) - ridge_.mean_ir_, base.view({kept, channels, 1, 1})));
+      at::Tensor x = (PlacedIr(rows) - ridge_.mean_ir_) * scale.view({1, -1, 1, 1});
+      if (mix.defined()) x = at::conv2d(x, mix.view({kept, channels, 1, 1}));
+      x = ChannelsFirst(x);
       covariance += TimesTransposed(x, x);
     }
-    const at::Tensor vectors = std::get<1>(at::linalg_eigh(covariance)).flip(1).to(at::kFloat);
-    return TimesTransposed(vectors.t(), base.t());
+    const at::Tensor vectors = std::get<1>(at::linalg_eigh(covariance)).flip(1).to(at::kFloat).t();
+    return (mix.defined() ? TimesTransposed(vectors, mix.t()) : vectors) * scale.unsqueeze(0);
   }
 
   at::Tensor Targets(const std::vector<int64_t>& rows) const {
@@ -261,7 +266,7 @@ class RidgeFitter {
   }
 
   const JobFolder& folder_;
-  const std::vector<int64_t>& rows_;
+  std::vector<int64_t> rows_;
   const std::function<void(double)>& progress_;
   std::vector<std::vector<int64_t>> fold_rows_;
   Ridge ridge_;

@@ -20,7 +20,7 @@ inline constexpr int64_t kMaxFeatures = 896;
 
 class Ridge {
  public:
-  // `rows` are of photographs, at least two of them. `progress` gets the share that is done.
+  // `rows` are of photographs. `progress` gets the share that is done.
   static Ridge Fit(const JobFolder& folder, const std::vector<int64_t>& rows,
                    const std::function<void(double)>& progress);
   // The same of the training photographs, kept in the folder from one sitting to the next.

@@ -7,12 +7,9 @@
 
 #include "attacks/adam.h"
 #include "attacks/attack.h"
+#include "attacks/picture_network.h"
 #include "attacks/ridge.h"
 #include "attacks/similarity_loss.h"
-#include "attacks/torch_network.h"
-#include "graph/passes.h"
-#include "graph/serialize.h"
-#include "image/image.h"
 #include "import/npy.h"
 
 namespace infenclave {
@@ -35,12 +32,6 @@ at::Tensor TotalVariation(const at::Tensor& x) {
                    across = x.narrow(3, 1, x.size(3) - 1) - x.narrow(3, 0, x.size(3) - 1);
   const at::Tensor both = down.narrow(3, 0, x.size(3) - 1).pow(2) + across.narrow(2, 0, x.size(2) - 1).pow(2) + kSmooth;
   return both.sqrt().mean({1, 2, 3});
-}
-
-at::Tensor ResizeTo(const at::Tensor& x, int64_t height, int64_t width) {
-  if (x.size(2) == height && x.size(3) == width) return x;
-  return at::_upsample_bilinear2d_aa(x, at::IntArrayRef({height, width}), /*align_corners=*/false, c10::nullopt,
-                                     c10::nullopt);
 }
 
 class Whitebox {
@@ -73,7 +64,7 @@ class Whitebox {
     outcome.result.why = Concat(outcome.result.converged ? "the loss had stopped falling" : "a limit was reached",
                                 "; prior weight ", prior_);
     outcome.result.validation = validation_;
-    outcome.result.parameters = 3 * height_ * width_;
+    outcome.result.parameters = 3 * front_.height() * front_.width();
     outcome.result.seconds = Seconds();
     return outcome;
   }
@@ -87,25 +78,15 @@ class Whitebox {
 
   Status Open() {
     const std::string graph_path = folder_.File("frontnet.graph"), start_path = folder_.File("start.npy");
-    INFENCLAVE_ASSIGN_OR_RETURN(const Bytes encoded, ReadFile(graph_path, kMaxGraphBytes));
-    StatusOr<Graph> graph = DecodeGraph(encoded);
-    if (!graph.ok()) return Annotate(graph.status(), graph_path);
-    graph_ = *std::move(graph);
-    INFENCLAVE_ASSIGN_OR_RETURN(const TorchNetwork* one, Network(1));
-    const Shape& in = one->input_shape();
-    Shape out = one->output_shape();
-    if (out.size() == 2) out.insert(out.end(), {1, 1});
-    if (in.size() != 4 || in[1] != 3) return InvalidArgument(graph_path, ": input ", ToString(in), " is not [1,3,H,W]");
-    if (out.size() != 4 || Shape(out.begin() + 1, out.end()) != folder_.ir_shape()) {
-      return InvalidArgument(graph_path, ": output ", ToString(one->output_shape()), ", but the IRs are ",
-                             ToString(folder_.ir_shape()));
+    INFENCLAVE_ASSIGN_OR_RETURN(front_, PictureNetwork::Open(graph_path, folder_.File("preprocessing.json")));
+    Shape ir = front_.output_shape();
+    if (ir.size() != 3) {  // stored flat
+      INFENCLAVE_ASSIGN_OR_RETURN(const int64_t elements, NumElements(ir));
+      ir = {elements, 1, 1};
     }
-    height_ = in[2];
-    width_ = in[3];
-    INFENCLAVE_ASSIGN_OR_RETURN(preprocessing_, LoadPreprocessing(folder_.File("preprocessing.json")));
-    if (preprocessing_.height != height_ || preprocessing_.width != width_) {
-      return InvalidArgument(folder_.File("preprocessing.json"), ": ", preprocessing_.height, "x", preprocessing_.width,
-                             ", but the network's input is ", height_, "x", width_);
+    if (ir != folder_.ir_shape()) {
+      return InvalidArgument(graph_path, ": output ", ToString(front_.output_shape()), ", but the IRs are ",
+                             ToString(folder_.ir_shape()));
     }
     INFENCLAVE_ASSIGN_OR_RETURN(const Tensor start, ReadNpy(start_path));
     if (start.dtype() != DType::kF32 || start.shape() != Shape{folder_.targets(), kPictureSide, kPictureSide, 3}) {
@@ -117,25 +98,6 @@ class Whitebox {
     if (!at::isfinite(start_).all().item<bool>()) return InvalidArgument(start_path, ": not finite");
     start_ = (start_.permute({0, 3, 1, 2}) / 255).clamp(0, 1).contiguous();
     return OkStatus();
-  }
-
-  // The FrontNet for a batch of n.
-  StatusOr<const TorchNetwork*> Network(int64_t n) {
-    if (const auto found = networks_.find(n); found != networks_.end()) return &found->second;
-    StatusOr<Graph> batched = WithBatch(graph_.Clone(), n);
-    if (!batched.ok()) return Annotate(batched.status(), folder_.File("frontnet.graph"));
-    StatusOr<TorchNetwork> network = TorchNetwork::Create(*batched);
-    if (!network.ok()) return Annotate(network.status(), folder_.File("frontnet.graph"));
-    return &networks_.emplace(n, *std::move(network)).first->second;
-  }
-
-  // RGB [n,3,H,W] in 0..1 as the network takes it.
-  at::Tensor NetworkInput(const at::Tensor& x) const {
-    const Preprocessing& p = preprocessing_;
-    const at::Tensor ordered = p.channels == Preprocessing::Channels::kBgr ? x.flip(1) : x;
-    const at::Tensor mean = at::tensor({p.mean[0], p.mean[1], p.mean[2]}).view({1, 3, 1, 1}),
-                     scale = at::tensor({p.scale[0], p.scale[1], p.scale[2]}).view({1, 3, 1, 1});
-    return (255 * ordered - mean) * scale;
   }
 
   // What the IRs of photographs differ by: the mismatch is measured in it.
@@ -153,9 +115,8 @@ class Whitebox {
   }
 
   StatusOr<at::Tensor> Mismatch(const at::Tensor& x, const at::Tensor& wanted) {
-    INFENCLAVE_ASSIGN_OR_RETURN(const TorchNetwork* network, Network(x.size(0)));
-    const at::Tensor ir = network->Forward(NetworkInput(x)).view(wanted.sizes());
-    return (ir - wanted).pow(2).mean({1, 2, 3}) / std::max(spread_, 1e-12);
+    INFENCLAVE_ASSIGN_OR_RETURN(const at::Tensor ir, front_.Run(x));
+    return (ir.reshape(wanted.sizes()) - wanted).pow(2).mean({1, 2, 3}) / std::max(spread_, 1e-12);
   }
 
   double Seconds() const { return earlier_ + std::chrono::duration<double>(Clock::now() - started_).count(); }
@@ -173,7 +134,7 @@ class Whitebox {
       const at::Tensor& figures = state_[figures_name];
       return Descent{state_[done_name], figures[0].item<int64_t>(), figures[1].item<int64_t>() != 0};
     }
-    at::Tensor x = ResizeTo(start, height_, width_).clone().requires_grad_(true);
+    at::Tensor x = ResizePictures(start, front_.height(), front_.width()).clone().requires_grad_(true);
     Adam adam({x}, {});
     Descent descent;
     double milestone = std::numeric_limits<double>::infinity();
@@ -204,7 +165,7 @@ class Whitebox {
                                  static_cast<double>(StepsAtMost(limit) - done_steps_ - descent.steps)});
     }
     done_steps_ += descent.steps;
-    descent.pictures = ResizeTo(x.detach(), kPictureSide, kPictureSide).clamp(0, 1);
+    descent.pictures = ResizePictures(x.detach(), kPictureSide, kPictureSide).clamp(0, 1);
     state_[done_name] = descent.pictures;
     state_[figures_name] = at::tensor({descent.steps, int64_t{descent.stalled}}, at::kLong);
     INFENCLAVE_RETURN_IF_ERROR(Save());
@@ -255,10 +216,7 @@ class Whitebox {
   double earlier_ = 0;
   NamedTensors state_;
 
-  Graph graph_;
-  std::map<int64_t, TorchNetwork> networks_;  // by batch
-  Preprocessing preprocessing_;
-  int64_t height_ = 0, width_ = 0;
+  PictureNetwork front_;
   at::Tensor start_;  // [M,3,112,112] in 0..1
   double spread_ = 0, prior_ = kPriorWeights[0];
   int64_t done_steps_ = 0;

@@ -97,6 +97,39 @@ TEST(Decoder, LearnsMoreThanTheClosedForm) {
   EXPECT_LT(result.validation.back().second, result.validation.front().second);
 }
 
+TEST(Decoder, CountsFeaturesWhereANetworkIsGiven) {
+  const AttackJob job = {.attack = "decoder", .cut = "c", .max_steps = 1};
+  const SmallJob pixels = MakeJob("pixels", job, kCoarseShape, testing::Coarse, 10, 1),
+                 features = MakeJob("features", job, kCoarseShape, testing::Coarse, 10, 1);
+  const auto encoded = EncodeGraph(IdentityFront());
+  ASSERT_TRUE(encoded.ok());
+  ASSERT_TRUE(WriteFileAtomic(features.File("features.graph"), *encoded).ok());
+  ASSERT_TRUE(WriteFileAtomic(features.File("features.json"), AsBytes(testing::kPreprocessing)).ok());
+  ASSERT_TRUE(RunJob(pixels.path, Ignore).ok());
+  ASSERT_TRUE(RunJob(features.path, Ignore).ok());
+  EXPECT_GT(ResultOf(features).validation.front().second, ResultOf(pixels).validation.front().second + 0.01);
+
+  std::filesystem::remove(features.File("result.json"));
+  std::filesystem::remove(features.File("features.json"));
+  EXPECT_THAT(MessageOf(RunJob(features.path, Ignore)), ::testing::HasSubstr("features.json"));
+}
+
+// More values than can be decomposed are mixed, and what they tell is found again.
+TEST(Patch, FindsAPictureInAVeryLongVector) {
+  const auto repeat = [](const Bytes& rgb) {
+    const std::vector<float> coarse = testing::Coarse(rgb);
+    std::vector<float> values(40 * coarse.size());
+    for (size_t i = 0; i < values.size(); ++i) values[i] = coarse[i % coarse.size()] * (i % 3 == 0 ? 1.0f : -2.0f);
+    return values;
+  };
+  const AttackJob job = {.attack = "patch", .cut = "c"};
+  const SmallJob grid = MakeJob("grid", job, kCoarseShape, testing::Coarse, 60, 6),
+                 vector = MakeJob("vector", job, {40 * 147}, repeat, 60, 6);
+  ASSERT_TRUE(RunJob(grid.path, Ignore).ok());
+  ASSERT_TRUE(RunJob(vector.path, Ignore).ok());
+  EXPECT_LT(ResultOf(vector).validation[0].second, 4 * ResultOf(grid).validation[0].second);
+}
+
 TEST(EveryAttack, GoesOnWhereItWasInterrupted) {
   struct Interrupted : std::runtime_error {
     Interrupted() : std::runtime_error("killed") {}
@@ -202,11 +235,11 @@ TEST(Job, ThatIsMalformedIsRefusedInOneLine) {
       {"small pictures", npy("attacker.rgb.npy", DType::kU8, {24, 64, 64, 3}), "is not u8[24,112,112,3]"},
       {"photographs unknown", npy("attacker.photograph.npy", DType::kF32, {24}), "is not i32[24]"},
       {"one photograph only", npy("attacker.photograph.npy", DType::kI32, {24}),
-       "1 photographs; at least 3 are needed"},
+       "1 photographs; at least 2 are needed"},
       {"NaN", filled("attacker.ir.npy", {24, 3, 7, 7}, std::nanf("")), "the IR of row 23 is not finite"},
       {"infinity", filled("target.ir.npy", {4, 3, 7, 7}, HUGE_VALF), "the IR of row 3 is not finite"},
       {"another network", [](const SmallJob& job) { AddFrontNet(job, IdentityFront()); },
-       "output [1,3,112,112], but the IRs are [3,7,7]"},
+       "output [3,112,112], but the IRs are [3,7,7]"},
       {"no network", text("frontnet.graph", "nonsense"), "frontnet.graph: "},
   };
   for (const Spoiled& spoiled : cases) {

@@ -117,14 +117,15 @@ inline SmallJob MakeJob(const std::string& name, const AttackJob& job, const Sha
   return made;
 }
 
+inline constexpr std::string_view kPreprocessing =
+    R"({"width":112,"height":112,"resize":"stretch","filter":"bilinear","channels":"rgb",)"
+    R"("mean":[127,127,127],"scale":[0.0078125,0.0078125,0.0078125]})";
+
 // The whitebox attack's files: the FrontNet, and grey to start from.
 inline void AddFrontNet(const SmallJob& job, const Graph& front) {
   const auto encoded = EncodeGraph(front);
   ASSERT_TRUE(encoded.ok()) << encoded.status();
   ASSERT_TRUE(WriteFileAtomic(job.File("frontnet.graph"), *encoded).ok());
-  constexpr std::string_view kPreprocessing =
-      R"({"width":112,"height":112,"resize":"stretch","filter":"bilinear","channels":"rgb",)"
-      R"("mean":[127,127,127],"scale":[0.0078125,0.0078125,0.0078125]})";
   ASSERT_TRUE(WriteFileAtomic(job.File("preprocessing.json"), AsBytes(kPreprocessing)).ok());
   Tensor start(DType::kF32, {static_cast<int64_t>(job.targets.size()), kPictureSide, kPictureSide, 3});
   for (float& v : start.as<float>()) v = 128;
