@@ -46,6 +46,7 @@ bool IsUsageError(const Status& status);
 Command InspectCommand();
 Command RunCommand();
 Command BenchCommand();
+Command QuantizeCommand();
 Command AssessCommand();
 Command KeygenCommand();
 Command InviteCommand();

@@ -1,5 +1,6 @@
 #include "engine/compiled_network.h"
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <utility>
@@ -101,6 +102,13 @@ bool HasBf16() {
   return (static_cast<unsigned>(dnnl_get_effective_cpu_isa()) & needed) == needed;
 }
 
+bool HasInt8() {
+  // Without VNNI oneDNN's kernels add pairs of products in 16 bits, which can saturate.
+  const unsigned isa = dnnl_get_effective_cpu_isa();
+  auto has = [&](unsigned needed) { return (isa & needed) == needed; };
+  return has(dnnl_cpu_isa_avx512_core_vnni) || has(dnnl_cpu_isa_avx2_vnni);
+}
+
 struct CompiledNetwork::Impl {
   // A step ready to run: nothing is looked up or allocated any more.
   struct BoundStep {
@@ -142,6 +150,7 @@ void CompiledNetwork::Impl::Build(const EngineOptions& options) {
   stream = dnnl::stream(CpuEngine());
   Bind(offsets, packed.data);
   program.weights.clear();
+  program.derived.clear();
 }
 
 void CompiledNetwork::Impl::Bind(const Offsets& offsets, const std::vector<std::byte*>& located) {
@@ -218,8 +227,10 @@ void WarmUpEngine(int threads) {
 }
 
 StatusOr<CompiledNetwork> CompiledNetwork::Compile(const Graph& graph, const EngineOptions& options) {
-  if (options.precision == Precision::kInt8) {
-    return Unimplemented("precision int8 needs calibrated scales, which this graph does not carry");
+  const bool quantized = std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                                     [](const Node& node) { return node.op == "QuantizeLinear" && !IsOpaque(node); });
+  if (options.precision == Precision::kInt8 && !quantized) {
+    return InvalidArgument("precision int8 needs a quantised network; `infenclave quantize` makes one");
   }
   if (options.batch < 1 || options.threads < 1) {
     return InvalidArgument("batch ", options.batch, " and threads ", options.threads, ": expected at least 1 each");
@@ -229,6 +240,7 @@ StatusOr<CompiledNetwork> CompiledNetwork::Compile(const Graph& graph, const Eng
   impl->threads = options.threads;
   impl->path = EffectiveIsa() + (bf16 ? "/bf16" : "/f32");
   if (options.precision == Precision::kBf16 && !bf16) impl->path += " (no bf16 here)";
+  if (quantized) impl->path += HasInt8() ? "+int8" : " (no int8 here)";
   engine::TeamScope team(options.threads);
   INFENCLAVE_RETURN_IF_ERROR(CatchOneDnn("engine", [&]() -> Status {
     Graph batched;
@@ -240,7 +252,7 @@ StatusOr<CompiledNetwork> CompiledNetwork::Compile(const Graph& graph, const Eng
     for (const Node& node : source->nodes) {
       if (!IsOpaque(node)) impl->flops += FlopsOf({*source, node});
     }
-    engine::Compiler compiler(*source, bf16 ? memory::data_type::bf16 : memory::data_type::f32);
+    engine::Compiler compiler(*source, bf16 ? memory::data_type::bf16 : memory::data_type::f32, options.memory);
     INFENCLAVE_ASSIGN_OR_RETURN(impl->program, compiler.Compile());
     impl->Build(options);
     return OkStatus();

@@ -22,6 +22,9 @@
 
 namespace infenclave {
 
+// What the engine computes in. Where a network is quantised (QuantizeLinear and DequantizeLinear around its operators),
+// those operators compute in int8 whatever this says, and the rest in it; kInt8 asks for a quantised network, with the
+// rest in f32.
 enum class Precision : uint8_t { kF32 = 0, kBf16 = 1, kInt8 = 2 };
 std::string_view NameOf(Precision precision);
 StatusOr<Precision> ParsePrecision(std::string_view name);
@@ -30,6 +33,8 @@ StatusOr<Precision> ParsePrecision(std::string_view name);
 std::string EffectiveIsa();
 // Whether the processor computes in bf16 itself; where not, Precision::kBf16 falls back to f32 and path() says so.
 bool HasBf16();
+// Likewise for int8 (VNNI); where not, quantised networks compute in f32 between their quantisations.
+bool HasInt8();
 
 // For sandboxes: call once, before seccomp is installed, on the thread that will compile and run. Switches off
 // everything in oneDNN that opens files (JIT profiling), starts the OpenMP team of `threads`, makes one dummy

@@ -51,6 +51,8 @@ CompileFunction FindCompileFunction(const Node& node) {
       {"InstanceNormalization", CompileInstanceNormalization},
       {"GroupNormalization", CompileInstanceNormalization},
       {"LayerNormalization", CompileLayerNormalization},
+      {"QuantizeLinear", CompileQuantize},
+      {"DequantizeLinear", CompileDequantize},
       {"Cast", CompileView},  // between types that are all f32 here
   };
   const Operator* op = OperatorOf(node);
@@ -70,10 +72,10 @@ dnnl::primitive_attr Attributes(const dnnl::post_ops& ops) {
   return attributes;
 }
 
-void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops) {
+void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops, float scale) {
   using Kind = FusedActivation::Kind;
   using dnnl::algorithm;
-  auto append = [&](algorithm a, float alpha = 0, float beta = 0) { ops.append_eltwise(1.0f, a, alpha, beta); };
+  auto append = [&](algorithm a, float alpha = 0, float beta = 0) { ops.append_eltwise(scale, a, alpha, beta); };
   switch (activation.kind) {
     case Kind::kNone:
       return;
@@ -96,8 +98,14 @@ void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops) {
   }
 }
 
-Compiler::Compiler(const Graph& graph, memory::data_type type)
-    : graph_(graph), type_(type), consumers_(Consumers(graph)), is_output_(graph.values.size()) {
+Compiler::Compiler(const Graph& graph, memory::data_type type, std::pmr::memory_resource* memory)
+    : graph_(graph),
+      type_(type),
+      int8_(HasInt8()),
+      memory_(memory),
+      producers_(Producers(graph)),
+      consumers_(Consumers(graph)),
+      is_output_(graph.values.size()) {
   for (ValueId id : graph.outputs) is_output_[static_cast<size_t>(id)] = true;
 }
 
@@ -131,21 +139,36 @@ Status Compiler::CompileNode(int index) {
   return compile(*this, node, index);
 }
 
-StatusOr<Place> Compiler::In(ValueId id) {
+StatusOr<Place> Compiler::InAny(ValueId id) {
   if (auto it = places_.find(id); it != places_.end()) return it->second.front();
+  INFENCLAVE_ASSIGN_OR_RETURN(const Tensor* constant, ConstantOf(id));
   const Value& value = graph_.value(id);
-  if (!graph_.IsConstant(id)) return Internal("'", value.name, "' is read before it is computed");
+  if (constant == nullptr) return Internal("'", value.name, "' is read before it is computed");
   memory::desc desc = PlainDesc(value.shape, memory::data_type::f32);
   return Weight(id, desc, desc);
 }
 
-StatusOr<Place> Compiler::InAs(ValueId id, const memory::desc& desc) {
-  if (graph_.IsConstant(id)) {
-    return Weight(id, desc, PlainDesc(DimsOf(desc), memory::data_type::f32));
+StatusOr<Place> Compiler::In(ValueId id) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Place first, InAny(id));
+  if (!first.quantized()) return first;
+  for (const Place& place : places_[id]) {
+    if (!place.quantized()) return place;
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(Place first, In(id));
+  first.desc.data.data_type = dnnl_f32;
+  return InAs(id, first.desc);
+}
+
+StatusOr<Place> Compiler::InAs(ValueId id, const memory::desc& desc) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Tensor* constant, ConstantOf(id));
+  if (constant != nullptr) return Weight(id, desc, PlainDesc(DimsOf(desc), memory::data_type::f32));
+  INFENCLAVE_ASSIGN_OR_RETURN(Place first, InAny(id));
+  // Integers go to another type by way of f32.
+  if (first.quantized() && desc.data_type() != memory::data_type::f32) {
+    INFENCLAVE_ASSIGN_OR_RETURN(first, In(id));
+  }
   std::vector<Place>& all = places_[id];
   for (const Place& place : all) {
+    if (place.quantized()) continue;
     if (place.desc == desc) return place;
     bool same_elements = DimsOf(place.desc) == DimsOf(desc) && place.desc.data_type() == desc.data_type();
     if (same_elements && IsPlain(place.desc) && IsPlain(desc)) return Place{place.buffer, place.offset, desc};
@@ -161,6 +184,44 @@ StatusOr<Place> Compiler::InAs(ValueId id, const memory::desc& desc) {
 
 StatusOr<Place> Compiler::InPlain(ValueId id, memory::data_type type) {
   return InAs(id, PlainDesc(graph_.value(id).shape, type));
+}
+
+const Place* Compiler::Quantized(ValueId id) {
+  if (!int8_) return nullptr;
+  auto it = places_.find(id);
+  if (it == places_.end() && Producer(id) >= 0) {
+    // A DequantizeLinear that stands further on only names a place.
+    const int producer = Producer(id);
+    const Node& node = graph_.nodes[static_cast<size_t>(producer)];
+    if (node.op != "DequantizeLinear" || IsOpaque(node) || !places_.contains(node.inputs[0])) return nullptr;
+    if (!CompileDequantize(*this, node, producer).ok()) return nullptr;
+    TakeOver(producer);
+    it = places_.find(id);
+  }
+  return it != places_.end() && it->second.front().quantized() ? &it->second.front() : nullptr;
+}
+
+Place Compiler::QuantizedAs(ValueId id, const memory::desc& desc) {
+  std::vector<Place>& all = places_.at(id);
+  for (const Place& place : all) {
+    if (!place.quantized()) continue;
+    if (place.desc == desc) return place;
+    if (IsPlain(place.desc) && IsPlain(desc)) {
+      Place same = place;
+      same.desc = desc;
+      return same;
+    }
+  }
+  const Place first = all.front();
+  Place copy = NewPlace(desc);
+  copy.scale = first.scale;
+  copy.zero = first.zero;
+  Node reorder;
+  reorder.op = "Reorder";
+  reorder.name = graph_.value(id).name;
+  EmitReorder(reorder, first, copy);
+  all.push_back(copy);
+  return copy;
 }
 
 Place Compiler::NewPlace(const memory::desc& desc) { return {AddBuffer({.bytes = desc.get_size()}), 0, desc}; }
@@ -196,6 +257,8 @@ Status Compiler::DefineReshaped(const Node& node, Place place, bool activate) {
   if (DimsOf(place.desc) != out) {
     if (!IsPlain(place.desc)) {
       Place plain = NewPlace(PlainDesc(DimsOf(place.desc), place.desc.data_type()));
+      plain.scale = place.scale;
+      plain.zero = place.zero;
       EmitReorder(node, place, plain);
       place = plain;
     }
@@ -205,12 +268,16 @@ Status Compiler::DefineReshaped(const Node& node, Place place, bool activate) {
 }
 
 StatusOr<Place> Compiler::Weight(ValueId id, const memory::desc& desc, const memory::desc& source_desc, float scale) {
-  auto it = graph_.constants.find(id);
-  if (it == graph_.constants.end()) return Unimplemented("'", graph_.value(id).name, "' must be a constant");
-  const Tensor& tensor = it->second;
-  if (tensor.dtype() != DType::kF32) {
-    return Unimplemented("constant '", graph_.value(id).name, "' is ", NameOf(tensor.dtype()), ", expected f32");
+  INFENCLAVE_ASSIGN_OR_RETURN(const Tensor* tensor, ConstantOf(id));
+  if (tensor == nullptr) return Unimplemented("'", graph_.value(id).name, "' must be a constant");
+  if (tensor->dtype() != DType::kF32) {
+    return Unimplemented("constant '", graph_.value(id).name, "' is ", NameOf(tensor->dtype()), ", expected f32");
   }
+  return AddWeight(id, *tensor, desc, source_desc, scale);
+}
+
+Place Compiler::AddWeight(ValueId key, const Tensor& tensor, const memory::desc& desc, const memory::desc& source_desc,
+                          float scale) {
   INFENCLAVE_CHECK(source_desc.get_size() == tensor.bytes());
   for (const PendingWeight& weight : program_.weights) {
     if (weight.source == &tensor && weight.desc == desc && weight.source_desc == source_desc && weight.scale == scale) {
@@ -218,8 +285,23 @@ StatusOr<Place> Compiler::Weight(ValueId id, const memory::desc& desc, const mem
     }
   }
   int buffer = AddBuffer({.region = Region::kWeights, .bytes = desc.get_size()});
-  program_.weights.push_back({buffer, id, desc, &tensor, source_desc, scale});
+  program_.weights.push_back({buffer, key, desc, &tensor, source_desc, scale});
   return Place{buffer, 0, desc};
+}
+
+Tensor& Compiler::NewTensor(Shape shape) {
+  return program_.derived.emplace_back(DType::kF32, std::move(shape), memory_);
+}
+
+StatusOr<const Tensor*> Compiler::ConstantOf(ValueId id) {
+  if (auto it = graph_.constants.find(id); it != graph_.constants.end()) return &it->second;
+  if (auto it = dequantized_.find(id); it != dequantized_.end()) return it->second;
+  if (Producer(id) < 0) return nullptr;
+  const Node& node = graph_.nodes[static_cast<size_t>(Producer(id))];
+  if (node.op != "DequantizeLinear" || IsOpaque(node) || !graph_.IsConstant(node.inputs[0])) return nullptr;
+  INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, Dequantize(view(node), memory_));
+  program_.derived.push_back(std::move(tensor));
+  return dequantized_[id] = &program_.derived.back();
 }
 
 void Compiler::Emit(const Node& node, dnnl::primitive primitive, std::string_view implementation,
@@ -237,7 +319,14 @@ void Compiler::EmitKernel(const Node& node, std::string_view name, Kernel kernel
 }
 
 void Compiler::EmitReorder(const Node& node, const Place& from, const Place& to) {
-  dnnl::reorder::primitive_desc pd(CpuEngine(), from.desc, CpuEngine(), to.desc, Attributes());
+  dnnl::primitive_attr attributes = Attributes();
+  const bool same = from.scale == to.scale && from.zero == to.zero;
+  if (!same) {
+    attributes.set_output_scales(0, {(from.quantized() ? from.scale : 1) / (to.quantized() ? to.scale : 1)});
+    if (from.zero != 0) attributes.set_zero_points(DNNL_ARG_FROM, 0, {from.zero});
+    if (to.zero != 0) attributes.set_zero_points(DNNL_ARG_TO, 0, {to.zero});
+  }
+  dnnl::reorder::primitive_desc pd(CpuEngine(), from.desc, CpuEngine(), to.desc, attributes);
   Emit(node, pd, {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
 }
 
@@ -254,6 +343,19 @@ bool Compiler::MayOverwrite(const Place& place, int node, int except) const {
     }
   }
   return true;
+}
+
+int Compiler::OnlyReader(ValueId id) const {
+  const std::vector<int>& readers = consumers_[static_cast<size_t>(id)];
+  return readers.size() == 1 && !is_output_[static_cast<size_t>(id)] ? readers[0] : -1;
+}
+
+bool Compiler::Reads(const Node& node, const Place& place) const {
+  return std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) {
+    auto read = places_.find(input);
+    return read != places_.end() && std::any_of(read->second.begin(), read->second.end(),
+                                                [&](const Place& p) { return Root(p.buffer) == Root(place.buffer); });
+  });
 }
 
 std::optional<Residual> Compiler::FindResidual(int index) {
@@ -274,13 +376,7 @@ std::optional<Residual> Compiler::FindResidual(int index) {
   }
   const Place& place = it->second.front();
   // A convolution cannot write over what it reads.
-  for (ValueId input : node.inputs) {
-    auto read = places_.find(input);
-    if (read == places_.end()) continue;
-    for (const Place& p : read->second) {
-      if (Root(p.buffer) == Root(place.buffer)) return std::nullopt;
-    }
-  }
+  if (Reads(node, place)) return std::nullopt;
   if (!MayOverwrite(place, index, readers[0])) return std::nullopt;
   return Residual{readers[0], place};
 }

@@ -22,7 +22,8 @@ struct Residual {
 
 class Compiler {
  public:
-  Compiler(const Graph& graph, memory::data_type type);
+  // What is made of the graph's constants until they are packed comes from `memory`.
+  Compiler(const Graph& graph, memory::data_type type, std::pmr::memory_resource* memory);
   StatusOr<Program> Compile();
 
   const Graph& graph() const { return graph_; }
@@ -30,11 +31,17 @@ class Compiler {
   // f32 or bf16: what activations and weights are stored as.
   memory::data_type type() const { return type_; }
 
-  // Where a value lies now. Constants are placed on first use, row-major f32.
+  // Where a value lies now, as floats. Constants are placed on first use, row-major f32.
   StatusOr<Place> In(ValueId id);
   // Same, in that layout and type: a reorder is added where needed, once per value and layout.
   StatusOr<Place> InAs(ValueId id, const memory::desc& desc);
   StatusOr<Place> InPlain(ValueId id, memory::data_type type);
+  // Where a value lies now, be it integers.
+  StatusOr<Place> InAny(ValueId id);
+  // The place of a value that lies in integers on a processor that computes with them, else nullptr.
+  const Place* Quantized(ValueId id);
+  // Such a value in that layout.
+  Place QuantizedAs(ValueId id, const memory::desc& desc);
   Place NewPlace(const memory::desc& desc);
   // For an elementwise node: `in` itself if the node may write over it, else a new place in the same layout.
   Place SameOrNew(const Node& node, int index, const Place& in);
@@ -46,6 +53,13 @@ class Compiler {
   Status DefineReshaped(const Node& node, Place place, bool activate = false);
   // A constant in `desc`, read through `source_desc` (as many elements) and multiplied by `scale`.
   StatusOr<Place> Weight(ValueId id, const memory::desc& desc, const memory::desc& source_desc, float scale = 1);
+  // Any tensor that outlives this as a weight. `key`: a value that stands for these numbers alone.
+  Place AddWeight(ValueId key, const Tensor& tensor, const memory::desc& desc, const memory::desc& source_desc,
+                  float scale = 1);
+  // An f32 tensor to be filled and added as a weight.
+  Tensor& NewTensor(Shape shape);
+  // The graph's constant, or a DequantizeLinear's of one as f32; nullptr for what is computed.
+  StatusOr<const Tensor*> ConstantOf(ValueId id);
 
   void Emit(const Node& node, dnnl::primitive primitive, std::string_view implementation,
             std::vector<Argument> arguments, const memory::desc& scratchpad);
@@ -61,6 +75,13 @@ class Compiler {
   bool MayOverwrite(const Place& place, int node, int except = -1) const;
   // For a node without activation whose only reader is an Add that has its other operand already.
   std::optional<Residual> FindResidual(int node);
+  // The one node that reads the value; -1 if several do, none does, or the graph returns it.
+  int OnlyReader(ValueId id) const;
+  int Producer(ValueId id) const { return producers_[static_cast<size_t>(id)]; }
+  // Whether an input of the node lies in the buffer of `place`.
+  bool Reads(const Node& node, const Place& place) const;
+  // Another node has done this one's work.
+  void TakeOver(int node) { done_.insert(node); }
   // The Add is done.
   Status DefineResidual(const Residual& residual);
   // Puts `inner` into `outer` at that offset, for as long as both.
@@ -77,16 +98,21 @@ class Compiler {
 
   const Graph& graph_;
   memory::data_type type_;
+  bool int8_;
+  std::pmr::memory_resource* memory_;
+  std::vector<int> producers_;
   std::vector<std::vector<int>> consumers_;
   std::vector<bool> is_output_;
   std::map<ValueId, std::vector<Place>> places_;  // the first is the one it was made in
+  std::map<ValueId, const Tensor*> dequantized_;  // constants
   std::set<int> done_;                            // nodes that another one has taken over
   Program program_;
 };
 
 // Scratchpads are ours, so that they lie in the network's memory.
 dnnl::primitive_attr Attributes(const dnnl::post_ops& ops = {});
-void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops);
+// The activation, and then `scale` times it.
+void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops, float scale = 1);
 
 // One function per operator: from the node, whose index in the graph it also gets, to steps.
 using CompileFunction = Status (*)(Compiler& c, const Node& node, int index);
@@ -113,6 +139,8 @@ Status CompileBlocks(Compiler& c, const Node& node, int index);
 Status CompileResize(Compiler& c, const Node& node, int index);
 Status CompileLrn(Compiler& c, const Node& node, int index);
 Status CompileInstanceNormalization(Compiler& c, const Node& node, int index);
+Status CompileQuantize(Compiler& c, const Node& node, int index);
+Status CompileDequantize(Compiler& c, const Node& node, int index);
 Status CompileLayerNormalization(Compiler& c, const Node& node, int index);
 
 }  // namespace infenclave::engine

@@ -1,20 +1,15 @@
 // Conv: the weights packed once, the activation and a residual sum done on the way out.
+#include "engine/convolution.h"
+
 #include <optional>
 #include <string_view>
 
-#include "engine/compiler.h"
+#include "engine/int8.h"
 #include "engine/onednn.h"
 
 namespace infenclave::engine {
-namespace {
 
-using ConvPd = dnnl::convolution_forward::primitive_desc;
-
-struct ConvShape {
-  memory::dims src, weights, bias, dst, strides, dilations, pads_begin, pads_end;
-};
-
-StatusOr<ConvShape> ShapeOf(const NodeView& view) {
+StatusOr<ConvShape> ConvShapeOf(const NodeView& view) {
   INFENCLAVE_ASSIGN_OR_RETURN(Window window, WindowOf(view));
   INFENCLAVE_ASSIGN_OR_RETURN(int64_t groups, IntAttribute(view.node, "group", 1));
   ConvShape s{.src = view.shape(0),
@@ -31,6 +26,10 @@ StatusOr<ConvShape> ShapeOf(const NodeView& view) {
   if (view.Has(2)) s.bias = view.shape(2);
   return s;
 }
+
+namespace {
+
+using ConvPd = dnnl::convolution_forward::primitive_desc;
 
 // What oneDNN would run, or nothing if it has no implementation or only its plain reference.
 struct Chosen {
@@ -135,7 +134,9 @@ StatusOr<bool> TryResidual(Compiler& c, const Node& node, const ConvShape& s, co
 }  // namespace
 
 Status CompileConv(Compiler& c, const Node& node, int index) {
-  INFENCLAVE_ASSIGN_OR_RETURN(ConvShape s, ShapeOf(c.view(node)));
+  INFENCLAVE_ASSIGN_OR_RETURN(ConvShape s, ConvShapeOf(c.view(node)));
+  INFENCLAVE_ASSIGN_OR_RETURN(bool int8, TryInt8Conv(c, node, index, s));
+  if (int8) return OkStatus();
   if (std::optional<Residual> residual = c.FindResidual(index)) {
     INFENCLAVE_ASSIGN_OR_RETURN(bool fused, TryResidual(c, node, s, *residual));
     if (fused) return OkStatus();

@@ -1,5 +1,6 @@
 // Gemm and MatMul, and Softmax after them.
 #include "engine/compiler.h"
+#include "engine/int8.h"
 #include "engine/onednn.h"
 
 namespace infenclave::engine {
@@ -72,6 +73,8 @@ Status EmitMatMul(Compiler& c, const Node& node, Place a, Place b, const Shape& 
 }  // namespace
 
 Status CompileGemm(Compiler& c, const Node& node, int) {
+  INFENCLAVE_ASSIGN_OR_RETURN(bool int8, TryInt8Dense(c, node));
+  if (int8) return OkStatus();
   const NodeView view = c.view(node);
   INFENCLAVE_ASSIGN_OR_RETURN(float alpha, FloatAttribute(node, "alpha", 1));
   INFENCLAVE_ASSIGN_OR_RETURN(float beta, FloatAttribute(node, "beta", 1));
@@ -79,9 +82,14 @@ Status CompileGemm(Compiler& c, const Node& node, int) {
   INFENCLAVE_ASSIGN_OR_RETURN(int64_t trans_b, IntAttribute(node, "transB", 0));
   const Shape& out = view.out().shape;
   const bool has_c = view.Has(2);
+  const Tensor *b_constant = nullptr, *c_constant = nullptr;
+  INFENCLAVE_ASSIGN_OR_RETURN(b_constant, c.ConstantOf(node.inputs[1]));
+  if (has_c) {
+    INFENCLAVE_ASSIGN_OR_RETURN(c_constant, c.ConstantOf(node.inputs[2]));
+  }
   const bool bias_is_vector =
-      has_c && view.Constant(2) != nullptr && view.Constant(2)->elements() == out[1] && view.shape(2).back() == out[1];
-  if (trans_a == 0 && view.Constant(1) != nullptr && (!has_c || bias_is_vector)) {
+      c_constant != nullptr && c_constant->elements() == out[1] && view.shape(2).back() == out[1];
+  if (trans_a == 0 && b_constant != nullptr && (!has_c || bias_is_vector)) {
     return EmitDense(c, node,
                      {.m = out[0],
                       .k = view.shape(0)[1],
@@ -103,9 +111,12 @@ Status CompileGemm(Compiler& c, const Node& node, int) {
 }
 
 Status CompileMatMul(Compiler& c, const Node& node, int) {
+  INFENCLAVE_ASSIGN_OR_RETURN(bool int8, TryInt8Dense(c, node));
+  if (int8) return OkStatus();
   const NodeView view = c.view(node);
   Shape a_shape = view.shape(0), b_shape = view.shape(1);
-  if (b_shape.size() == 2 && view.Constant(1) != nullptr) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Tensor* b_constant, c.ConstantOf(node.inputs[1]));
+  if (b_shape.size() == 2 && b_constant != nullptr) {
     const int64_t k = b_shape[0];
     INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(a_shape));
     return EmitDense(c, node,

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "engine/compiler.h"
+#include "engine/int8.h"
 #include "engine/onednn.h"
 
 namespace infenclave::engine {
@@ -116,6 +117,8 @@ StatusOr<bool> TryOneDnn(Compiler& c, const Node& node, int index, algorithm op,
 }  // namespace
 
 Status CompileBinary(Compiler& c, const Node& node, int index) {
+  INFENCLAVE_ASSIGN_OR_RETURN(bool int8, TryInt8Add(c, node, index));
+  if (int8) return OkStatus();
   const BinaryOp& op = FindBinary(node.op);
   if (op.f == nullptr || node.inputs.size() != 2) {
     return Unimplemented(node.op, " '", node.name, "': ", node.inputs.size(), " operands, expected 2");

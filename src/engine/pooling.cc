@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/compiler.h"
+#include "engine/int8.h"
 #include "engine/onednn.h"
 
 namespace infenclave::engine {
@@ -10,7 +11,7 @@ namespace {
 using PoolPd = dnnl::pooling_v2_forward::primitive_desc;
 
 Status EmitPool(Compiler& c, const Node& node, dnnl::algorithm algorithm, const Window& w, const Shape& out) {
-  INFENCLAVE_ASSIGN_OR_RETURN(Place src, c.In(node.inputs[0]));
+  INFENCLAVE_ASSIGN_OR_RETURN(Place src, PoolsIntegers(c, node) ? c.InAny(node.inputs[0]) : c.In(node.inputs[0]));
   const Shape& in = c.graph().value(node.inputs[0]).shape;
   memory::dims dilations, pads_end;
   for (size_t i = 0; i < w.kernel.size(); ++i) {
@@ -37,6 +38,8 @@ Status EmitPool(Compiler& c, const Node& node, dnnl::algorithm algorithm, const 
   if (!pd) pd = make(src.desc, {});
   if (!pd) return Unimplemented(node.op, " '", node.name, "': oneDNN has no implementation of this shape");
   Place dst = c.NewPlace(pd->dst_desc());
+  dst.scale = src.scale;
+  dst.zero = src.zero;
   c.Emit(node, *pd, {{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}});
   return c.DefineReshaped(node, dst, !fused);
 }
@@ -77,6 +80,10 @@ Status CompilePool(Compiler& c, const Node& node, int) {
 }
 
 Status CompileGlobalPool(Compiler& c, const Node& node, int) {
+  if (node.op == "GlobalAveragePool") {
+    INFENCLAVE_ASSIGN_OR_RETURN(bool int8, TryInt8GlobalAverage(c, node));
+    if (int8) return OkStatus();
+  }
   return EmitPool(
       c, node, node.op == "GlobalMaxPool" ? dnnl::algorithm::pooling_max : dnnl::algorithm::pooling_avg_exclude_padding,
       GlobalWindow(c.view(node).shape(0)), c.view(node).out().shape);
@@ -88,6 +95,8 @@ Status CompileReduceMean(Compiler& c, const Node& node, int) {
   Shape kept = in;
   for (int64_t axis : axes) kept[static_cast<size_t>(axis)] = 1;
   if (in.size() >= 3 && axes.size() == in.size() - 2 && axes[0] == 2) {
+    INFENCLAVE_ASSIGN_OR_RETURN(bool int8, TryInt8GlobalAverage(c, node));
+    if (int8) return OkStatus();
     return EmitPool(c, node, dnnl::algorithm::pooling_avg_exclude_padding, GlobalWindow(in), kept);
   }
   INFENCLAVE_ASSIGN_OR_RETURN(Place place, c.InPlain(node.inputs[0], memory::data_type::f32));

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <limits>
+#include <list>
 #include <memory_resource>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
@@ -35,6 +36,10 @@ struct Place {
   int buffer = -1;
   size_t offset = 0;
   memory::desc desc;
+  // Integers that stand for scale (integer - zero); a scale of 0 is none.
+  float scale = 0;
+  int32_t zero = 0;
+  bool quantized() const { return scale != 0; }
 };
 
 struct Argument {
@@ -56,7 +61,7 @@ struct PendingWeight {
   int buffer = -1;
   ValueId id = kNoValue;  // which constant of the graph
   memory::desc desc;
-  const Tensor* source = nullptr;  // f32, row-major
+  const Tensor* source = nullptr;  // f32, or i8 for an i8 layout; row-major
   memory::desc source_desc;        // how to read it (grouped, transposed, …)
   float scale = 1;
 };
@@ -65,6 +70,7 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<Step> steps;
   std::vector<PendingWeight> weights;
+  std::list<Tensor> derived;                   // weights that the graph does not hold as such, until they are written
   std::vector<CompiledNetwork::Layer> layers;  // one per step
   std::vector<Shape> input_shapes, output_shapes;
 };

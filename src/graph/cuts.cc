@@ -35,6 +35,9 @@ std::vector<bool> OnSomePath(const Graph& graph) {
   return reached;
 }
 
+bool IsQuantize(const Node& node) { return node.op == "QuantizeLinear" && !IsOpaque(node); }
+bool IsDequantize(const Node& node) { return node.op == "DequantizeLinear" && !IsOpaque(node); }
+
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -63,6 +66,13 @@ std::vector<ValueId> MostAlike(const Graph& graph, std::vector<ValueId> cuts, st
   std::vector<ValueId> out;
   for (size_t i = 0; i < std::min(kSuggestions, ranked.size()); ++i) out.push_back(cuts[ranked[i].second]);
   return out;
+}
+
+// It holds integers, or what was made of them.
+bool IsQuantized(const Graph& graph, ValueId id) {
+  const int producer = Producers(graph)[static_cast<size_t>(id)];
+  return graph.value(id).dtype != DType::kF32 ||
+         (producer >= 0 && IsDequantize(graph.nodes[static_cast<size_t>(producer)]));
 }
 
 // The cut points just before and behind a tensor, in the order of the nodes.
@@ -103,37 +113,62 @@ StatusOr<Graph> Between(const Graph& graph, const std::vector<ValueId>& inputs, 
   return RemoveDead(std::move(part));
 }
 
-// One buffer per storage; a view's is that of what it views.
-std::vector<PlannedBuffer> ActivationBuffers(const Graph& graph) {
-  std::vector<size_t> storage(graph.values.size());
-  std::iota(storage.begin(), storage.end(), size_t{0});
-  std::vector<PlannedBuffer> buffers(graph.values.size());
-  auto produce = [&](ValueId id, int step) {
-    size_t elements = static_cast<size_t>(*NumElements(graph.value(id).shape));
-    buffers[static_cast<size_t>(id)] = {elements * SizeOf(DType::kF32), step, step};
-  };
-  auto use = [&](ValueId id, int step) {
-    if (id != kNoValue && !graph.IsConstant(id)) buffers[storage[static_cast<size_t>(id)]].last = step;
-  };
-  int step = 0;
-  for (ValueId id : graph.inputs) produce(id, step);
-  for (const Node& node : graph.nodes) {
-    ++step;
-    const Operator* op = OperatorOf(node);
-    for (ValueId id : node.inputs) use(id, step);
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      ValueId out = node.outputs[i];
-      if (out == kNoValue) continue;
-      if (i == 0 && op != nullptr && op->view && !graph.IsConstant(node.inputs[0])) {
-        storage[static_cast<size_t>(out)] = storage[static_cast<size_t>(node.inputs[0])];
-      } else {
-        produce(out, step);
+// One buffer per storage; a view's is that of what it views. Quantising is the last thing that happens to a result that
+// nothing else reads, and integers are read as they are.
+class ActivationBuffers {
+ public:
+  explicit ActivationBuffers(const Graph& graph)
+      : graph_(graph), consumers_(Consumers(graph)), storage_(graph.values.size()), buffers_(graph.values.size()) {
+    std::iota(storage_.begin(), storage_.end(), size_t{0});
+  }
+
+  std::vector<PlannedBuffer> Run() {
+    int step = 0;
+    for (ValueId id : graph_.inputs) Produce(id, step);
+    for (const Node& node : graph_.nodes) {
+      ++step;
+      const bool constant = IsDequantize(node) && graph_.IsConstant(node.inputs[0]);  // weights
+      for (ValueId id : node.inputs) Use(id, step);
+      for (size_t i = 0; i < node.outputs.size() && !constant; ++i) {
+        if (node.outputs[i] == kNoValue) continue;
+        if (i == 0 && !graph_.IsConstant(node.inputs[0]) && SharesStorage(node)) {
+          storage_[static_cast<size_t>(node.outputs[0])] = storage_[static_cast<size_t>(node.inputs[0])];
+        } else {
+          Produce(node.outputs[i], step);
+        }
       }
     }
+    for (ValueId id : graph_.outputs) Use(id, step);
+    return std::move(buffers_);
   }
-  for (ValueId id : graph.outputs) use(id, step);
-  return buffers;
-}
+
+ private:
+  bool OnlyQuantized(ValueId id) const {
+    const std::vector<int>& readers = consumers_[static_cast<size_t>(id)];
+    return readers.size() == 1 && IsQuantize(graph_.nodes[static_cast<size_t>(readers[0])]);
+  }
+
+  bool SharesStorage(const Node& node) const {
+    const Operator* op = OperatorOf(node);
+    return (op != nullptr && op->view) || IsDequantize(node) || (IsQuantize(node) && OnlyQuantized(node.inputs[0]));
+  }
+
+  void Produce(ValueId id, int step) {
+    const DType dtype = graph_.value(id).dtype;
+    const bool integers = dtype == DType::kU8 || dtype == DType::kI8 || OnlyQuantized(id);
+    const size_t elements = static_cast<size_t>(*NumElements(graph_.value(id).shape));
+    buffers_[static_cast<size_t>(id)] = {elements * SizeOf(integers ? DType::kU8 : DType::kF32), step, step};
+  }
+
+  void Use(ValueId id, int step) {
+    if (id != kNoValue && !graph_.IsConstant(id)) buffers_[storage_[static_cast<size_t>(id)]].last = step;
+  }
+
+  const Graph& graph_;
+  std::vector<std::vector<int>> consumers_;
+  std::vector<size_t> storage_;
+  std::vector<PlannedBuffer> buffers_;
+};
 
 }  // namespace
 
@@ -172,7 +207,10 @@ StatusOr<std::vector<ValueId>> CutPoints(const Graph& graph) {
     for (ValueId id : reads) {
       if (id != kNoValue && on_path[static_cast<size_t>(id)] && --unread[static_cast<size_t>(id)] == 0) --live;
     }
-    if (live == 1 && made != graph.outputs[0] && graph.value(made).dtype == DType::kF32) cuts.push_back(made);
+    // What is quantised is cut before it is: then the BackNet does it.
+    if (live == 1 && made != graph.outputs[0] && graph.value(made).dtype == DType::kF32 && !IsDequantize(node)) {
+      cuts.push_back(made);
+    }
   }
   return cuts;
 }
@@ -188,6 +226,7 @@ StatusOr<ValueId> FindCut(const Graph& graph, std::string_view name) {
   }
   std::string_view why = tensor == graph.inputs[0]    ? "it is the input"
                          : tensor == graph.outputs[0] ? "it is the output"
+                         : IsQuantized(graph, tensor) ? "it is cut before it is quantised"
                                                       : "a path from input to output goes around it";
   return NotFound("'", name, "' is not a cut point: ", why, "; the nearest cut points are ",
                   Quoted(graph, Neighbours(graph, cuts, tensor)));
@@ -221,9 +260,10 @@ StatusOr<Cost> CostOf(const Graph& graph) {
   if (flops > 0x1p62) return InvalidArgument("the network takes ", flops, " FLOPs");
   cost.flops = static_cast<int64_t>(flops);
   for (const auto& [id, tensor] : graph.constants) {
-    if (tensor.dtype() == DType::kF32) cost.weight_bytes += static_cast<int64_t>(tensor.bytes());
+    if (tensor.dtype() == DType::kF32 || tensor.dtype() == DType::kI8)
+      cost.weight_bytes += static_cast<int64_t>(tensor.bytes());
   }
-  cost.peak_bytes = static_cast<int64_t>(PlanMemory(ActivationBuffers(graph)).arena_bytes);
+  cost.peak_bytes = static_cast<int64_t>(PlanMemory(ActivationBuffers(graph).Run()).arena_bytes);
   return cost;
 }
 

@@ -1,7 +1,8 @@
 // Where a network can be cut in two, and what a cut costs.
 //
 // A cut point is a tensor that every path from the input to the output passes through (a single-vertex dominator of
-// the output), constants aside. The input and the output themselves are none. Order: from the input on; `depth` is the
+// the output), constants aside. The input and the output themselves are none, nor is what a QuantizeLinear or a
+// DequantizeLinear gives: a quantised network is cut before it quantises. Order: from the input on; `depth` is the
 // index in that order.
 #ifndef INFENCLAVE_GRAPH_CUTS_H_
 #define INFENCLAVE_GRAPH_CUTS_H_
@@ -33,9 +34,9 @@ StatusOr<Graph> UpTo(const Graph& graph, ValueId tensor);
 // An opaque node counts as zero and sets `opaque`.
 struct Cost {
   int64_t flops = 0;
-  int64_t weight_bytes = 0;  // as f32
-  // The arena (graph/memory_plan.h) for f32 activations of the graph's batch, input and output included; operators that
-  // only change the shape share their input's memory.
+  int64_t weight_bytes = 0;  // f32, and i8 where quantised
+  // The arena (graph/memory_plan.h) for f32 (or quantised) activations of the graph's batch, input and output included;
+  // operators that only change the shape share their input's memory.
   int64_t peak_bytes = 0;
   bool opaque = false;
 };

@@ -358,6 +358,25 @@ std::vector<Operator> MakeTable() {
        .channels = ChannelRule::kPerChannel,
        .any_type = true},
 
+      // Integers. A DequantizeLinear of a constant is not folded: the weights stay a quarter of their size.
+      {.name = "QuantizeLinear",
+       .min_inputs = 2,
+       .max_inputs = 3,
+       .attributes = "axis",
+       .infer = InferQuantize,
+       .flops = NoFlops,
+       .evaluate = EvaluateQuantize,
+       .channels = ChannelRule::kElementwise,
+       .any_type = true},
+      {.name = "DequantizeLinear",
+       .min_inputs = 2,
+       .max_inputs = 3,
+       .attributes = "axis",
+       .infer = InferDequantize,
+       .flops = NoFlops,
+       .channels = ChannelRule::kElementwise,
+       .any_type = true},
+
       // Constants, shapes, types.
       {.name = "Range",
        .min_inputs = 3,

@@ -2,7 +2,8 @@
 // compilation, which is the engine's.
 //
 // Semantics and attribute names are those of the newest ONNX opset (import brings older forms to it). The graph
-// computes in f32: Cast to any floating type yields f32. An operator that is not in the table is opaque.
+// computes in f32: Cast to any floating type yields f32. Integers are there between QuantizeLinear and
+// DequantizeLinear, around which the engine computes in int8. An operator that is not in the table is opaque.
 //
 // A new operator is one row in operators.cc: its name, arity and attributes (any other attribute is refused by name),
 // and its rules. An elementwise function of one variable needs a scalar function and nothing else.
@@ -118,6 +119,17 @@ struct SliceBounds {
 StatusOr<SliceBounds> SliceBoundsOf(const NodeView& view);
 // Resize's factor per dimension of the input, from its constant scales or sizes.
 StatusOr<std::vector<double>> ResizeScalesOf(const NodeView& view);
+// What QuantizeLinear and DequantizeLinear say: real = scale (integer - zero). One scale, or for constants one per
+// index of `axis`.
+struct QuantizationParameters {
+  DType dtype = DType::kU8;  // of the integers
+  std::vector<float> scales;
+  int32_t zero = 0;
+  size_t axis = 0;
+};
+StatusOr<QuantizationParameters> QuantizationOf(const NodeView& view);
+// A DequantizeLinear's result, where its input is a constant.
+StatusOr<Tensor> Dequantize(const NodeView& view, std::pmr::memory_resource* memory = std::pmr::get_default_resource());
 // Pad's constant amounts per dimension of the input, begin and end.
 struct PadAmounts {
   std::vector<int64_t> begin, end;

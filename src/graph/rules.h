@@ -65,6 +65,11 @@ Types InferConstant(const NodeView& v);
 Types InferConstantOfShape(const NodeView& v);
 double NoFlops(const NodeView& v);
 
+// quantize_rules.cc
+Types InferQuantize(const NodeView& v);
+Types InferDequantize(const NodeView& v);
+StatusOr<Tensor> EvaluateQuantize(const NodeView& v);
+
 // resize.cc
 Types InferResize(const NodeView& v);
 double ResizeFlops(const NodeView& v);

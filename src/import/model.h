@@ -24,6 +24,7 @@ StatusOr<ImportedModel> ImportOnnx(ByteSpan model, const std::string& folder);
 struct ExportOptions {
   bool anonymous = false;  // values become t0, t1, …, nodes lose their names, no metadata, producer "infenclave"
   bool symbolic_batch = true;
+  std::map<std::string, std::string> metadata = {};  // unless anonymous
 };
 StatusOr<Bytes> ExportOnnx(const Graph& graph, const ExportOptions& options);
 

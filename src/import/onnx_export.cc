@@ -280,6 +280,12 @@ class Exporter {
       opset->set_domain(domain);
       opset->set_version(version);
     }
+    for (const auto& [key, value] : options_.metadata) {
+      if (options_.anonymous) break;
+      auto* entry = model.add_metadata_props();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
     *model.mutable_graph() = std::move(proto_);
     size_t size = model.ByteSizeLong();
     if (size > static_cast<size_t>(INT32_MAX)) return ResourceExhausted("the ONNX file would exceed 2 GiB");

@@ -204,6 +204,21 @@ Status UpgradePow(Context& c) {
   return OkStatus();
 }
 
+// Newer attributes that say that nothing new is used go; a type that stands in an attribute becomes a zero point of it.
+Status UpgradeQuantize(Context& c) {
+  constexpr int64_t kUint8 = 2, kInt8 = 3;  // ONNX's numbers
+  int64_t block_size = 0, output_dtype = 0;
+  INFENCLAVE_RETURN_IF_ERROR(Take(c.node, "block_size", block_size).status());
+  INFENCLAVE_RETURN_IF_ERROR(Take(c.node, "output_dtype", output_dtype).status());
+  c.node.attributes.erase("saturate");  // of 8-bit floats
+  if (block_size != 0) return c.Refuse("scales per block of ", block_size, " are not supported");
+  if (c.node.op != "QuantizeLinear" || output_dtype == 0 || c.Has(2)) return OkStatus();
+  if (output_dtype != kUint8 && output_dtype != kInt8)
+    return c.Refuse("output_dtype ", output_dtype, " is not supported");
+  c.SetInput(2, "zero_point", Tensor(output_dtype == kInt8 ? DType::kI8 : DType::kU8, c.shape(1)));
+  return OkStatus();
+}
+
 struct Rule {
   std::string_view op;
   Status (*upgrade)(Context&);
@@ -211,10 +226,12 @@ struct Rule {
 constexpr Rule kRules[] = {
     {"BatchNormalization", UpgradeBatchNormalization},
     {"Clip", UpgradeClip},
+    {"DequantizeLinear", UpgradeQuantize},
     {"Dropout", UpgradeDropout},
     {"LogSoftmax", UpgradeSoftmax},
     {"Pad", UpgradePad},
     {"Pow", UpgradePow},
+    {"QuantizeLinear", UpgradeQuantize},
     {"ReduceL1", UpgradeAxes},
     {"ReduceL2", UpgradeAxes},
     {"ReduceLogSum", UpgradeAxes},

@@ -1,5 +1,5 @@
 // engine_peer MODEL PRECISION: reads the network's f32 input from standard input, again and again, and writes its f32
-// output to standard output. For tests in Python.
+// outputs to standard output. For tests in Python.
 #include <cstdio>
 #include <iostream>
 
@@ -13,12 +13,15 @@ Status Serve(const char* path, const char* precision_name) {
   INFENCLAVE_ASSIGN_OR_RETURN(Precision precision, ParsePrecision(precision_name));
   INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(path));
   INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(model.graph, {.precision = precision}));
-  Tensor in(DType::kF32, network.input_shapes()[0]), out(DType::kF32, network.output_shapes()[0]);
+  Tensor in(DType::kF32, network.input_shapes()[0]);
   const TensorView input = in.view();
-  const MutableTensorView output = out.mutable_view();
+  std::vector<Tensor> results;
+  for (const Shape& shape : network.output_shapes()) results.emplace_back(DType::kF32, shape);
+  std::vector<MutableTensorView> outputs;
+  for (Tensor& tensor : results) outputs.push_back(tensor.mutable_view());
   while (std::fread(in.data(), 1, in.bytes(), stdin) == in.bytes()) {
-    INFENCLAVE_RETURN_IF_ERROR(network.Run({&input, 1}, {&output, 1}));
-    std::fwrite(out.data(), 1, out.bytes(), stdout);
+    INFENCLAVE_RETURN_IF_ERROR(network.Run({&input, 1}, outputs));
+    for (const Tensor& tensor : results) std::fwrite(tensor.data(), 1, tensor.bytes(), stdout);
     std::fflush(stdout);
   }
   return OkStatus();

@@ -1,0 +1,288 @@
+// `infenclave quantize`: an int8 network by calibration on photographs, and what it loses on others.
+#include "import/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "assessment/statistics.h"
+#include "base/file.h"
+#include "bundle/class_order.h"
+#include "cli/command.h"
+#include "cli/model_files.h"
+#include "cli/progress.h"
+#include "engine/compiled_network.h"
+#include "image/image.h"
+
+namespace infenclave {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kMaxCalibration = 128, kMinPhotographs = 4;
+constexpr double kNormalQuantile = 1.959964;  // of a two-sided 95 % interval
+
+struct QuantizeFlags {
+  std::string model, images, out, labels, preprocessing;
+  int64_t threads = 0;
+  bool json = false;
+};
+
+// Every second photograph, at most kMaxCalibration, calibrates; the others test.
+struct Photographs {
+  std::vector<std::string> calibration, test;
+};
+
+StatusOr<Photographs> ListPhotographs(const std::string& folder) {
+  std::error_code error;
+  fs::directory_iterator entries(folder, error);
+  if (error) return NotFound(folder, ": ", error.message(), "; --images names a folder of photographs");
+  std::vector<std::string> names;
+  for (const fs::directory_entry& entry : entries) {
+    std::string extension = entry.path().extension().string();
+    std::transform(extension.begin(), extension.end(), extension.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
+    if (extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp") {
+      names.push_back(entry.path().filename().string());
+    }
+  }
+  if (names.size() < kMinPhotographs) {
+    return InvalidArgument(folder, ": ", names.size(), " photographs, expected at least ", kMinPhotographs,
+                           " (about 200 make a useful test)");
+  }
+  std::sort(names.begin(), names.end());
+  Photographs out;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const bool calibrates = i % 2 == 0 && out.calibration.size() < kMaxCalibration;
+    (calibrates ? out.calibration : out.test).push_back(names[i]);
+  }
+  return out;
+}
+
+// "file<TAB>class index" per line, further columns ignored; a first line that is no such pair names the columns.
+StatusOr<std::map<std::string, int64_t>> LoadTruth(const std::string& path, uint32_t classes) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Bytes bytes, ReadFile(path, size_t{64} << 20));
+  std::istringstream lines{std::string(AsText(bytes))};
+  std::map<std::string, int64_t> out;
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    const size_t tab = line.find('\t');
+    const std::string index =
+        tab == std::string::npos ? "" : line.substr(tab + 1, line.find_first_of("\t\r", tab + 1) - tab - 1);
+    const bool is_number =
+        !index.empty() && index.size() < 9 && index.find_first_not_of("0123456789") == std::string::npos;
+    if (!is_number && number == 1) continue;
+    if (!is_number || std::stoll(index) >= classes) {
+      return InvalidArgument(path, ":", number, ": expected 'file<TAB>class' with a class below ", classes);
+    }
+    out[line.substr(0, tab)] = std::stoll(index);
+  }
+  return out;
+}
+
+class Photographer {
+ public:
+  Photographer(const QuantizeFlags& flags, const Preprocessing& preprocessing)
+      : folder_(flags.images),
+        preprocessing_(preprocessing),
+        input_(DType::kF32, {1, 3, preprocessing.height, preprocessing.width}) {}
+  StatusOr<TensorView> Load(const std::string& file) {
+    INFENCLAVE_ASSIGN_OR_RETURN(Image image, LoadImage((fs::path(folder_) / file).string()));
+    Normalize(preprocessing_, Prepare(image, preprocessing_).rgb, input_.as<float>());
+    return input_.view();
+  }
+
+ private:
+  std::string folder_;
+  Preprocessing preprocessing_;
+  Tensor input_;
+};
+
+StatusOr<CompiledNetwork> CompileFor(const Graph& graph, const QuantizeFlags& flags) {
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return CompiledNetwork::Compile(graph, {.threads = flags.threads > 0 ? static_cast<int>(flags.threads) : cores});
+}
+
+std::vector<Tensor> NewOutputs(const CompiledNetwork& network) {
+  std::vector<Tensor> out;
+  for (const Shape& shape : network.output_shapes()) out.emplace_back(DType::kF32, shape);
+  return out;
+}
+
+Status RunInto(CompiledNetwork& network, const TensorView& input, std::vector<Tensor>& outputs) {
+  std::vector<MutableTensorView> views;
+  for (Tensor& tensor : outputs) views.push_back(tensor.mutable_view());
+  return network.Run({&input, 1}, views);
+}
+
+// What every value that Quantize asks for was seen to hold.
+StatusOr<std::map<ValueId, Range>> Calibrate(const Graph& graph, const QuantizeFlags& flags, Photographer& photographer,
+                                             const std::vector<std::string>& files) {
+  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<ValueId> values, QuantizedValues(graph));
+  std::vector<RangeObserver> observers(values.size());
+  Graph observed = graph.Clone();
+  // The engine gives no input back.
+  std::erase_if(values, [&](ValueId id) { return id == graph.inputs[0]; });
+  RangeObserver image;
+  observed.outputs = values;
+  INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompileFor(observed, flags));
+  std::vector<Tensor> outputs = NewOutputs(network);
+  ProgressLine progress;
+  const int64_t total = static_cast<int64_t>(2 * files.size());
+  int64_t done = 0;
+  for (bool extremes : {true, false}) {
+    auto observe = [&](RangeObserver& observer, std::span<const float> seen) {
+      extremes ? observer.ObserveExtremes(seen) : observer.ObserveHistogram(seen);
+    };
+    for (const std::string& file : files) {
+      INFENCLAVE_ASSIGN_OR_RETURN(TensorView input, photographer.Load(file));
+      INFENCLAVE_RETURN_IF_ERROR(RunInto(network, input, outputs));
+      observe(image, input.as<float>());
+      for (size_t i = 0; i < outputs.size(); ++i) observe(observers[i], outputs[i].as<float>());
+      progress.Update("calibrating", ++done, total);
+    }
+  }
+  std::map<ValueId, Range> ranges = {{graph.inputs[0], image.Choose()}};
+  for (size_t i = 0; i < values.size(); ++i) ranges[values[i]] = observers[i].Choose();
+  return ranges;
+}
+
+int64_t TopClass(std::span<const float> scores) {
+  return std::max_element(scores.begin(), scores.end()) - scores.begin();
+}
+
+// On the photographs that did not calibrate.
+struct Comparison {
+  int64_t tested = 0, same = 0;                                        // same: top-1 as before
+  int64_t labelled = 0, right = 0, right_int8 = 0, lost = 0, won = 0;  // by the labels given
+};
+
+StatusOr<Comparison> Compare(const Graph& before, const Graph& after, const QuantizeFlags& flags,
+                             Photographer& photographer, const std::vector<std::string>& files,
+                             const std::map<std::string, int64_t>& truth) {
+  INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork f32, CompileFor(before, flags));
+  INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork int8, CompileFor(after, flags));
+  std::vector<Tensor> want = NewOutputs(f32), got = NewOutputs(int8);
+  Comparison out;
+  ProgressLine progress;
+  for (const std::string& file : files) {
+    INFENCLAVE_ASSIGN_OR_RETURN(TensorView input, photographer.Load(file));
+    INFENCLAVE_RETURN_IF_ERROR(RunInto(f32, input, want));
+    INFENCLAVE_RETURN_IF_ERROR(RunInto(int8, input, got));
+    const int64_t a = TopClass(want[0].as<float>()), b = TopClass(got[0].as<float>());
+    out.same += a == b;
+    progress.Update("testing", ++out.tested, static_cast<int64_t>(files.size()));
+    auto label = truth.find(file);
+    if (label == truth.end()) continue;
+    const bool was = a == label->second, is = b == label->second;
+    ++out.labelled;
+    out.right += was;
+    out.right_int8 += is;
+    out.lost += was && !is;
+    out.won += !was && is;
+  }
+  return out;
+}
+
+// The loss in accuracy, as a paired difference: Bonett and Price 2012, which adds one to each kind of change.
+Estimate LossOf(const Comparison& c) {
+  const double n = static_cast<double>(c.labelled) + 2;
+  const double lost = (static_cast<double>(c.lost) + 1) / n, won = (static_cast<double>(c.won) + 1) / n;
+  const double half = kNormalQuantile * std::sqrt((lost + won - (lost - won) * (lost - won)) / n);
+  return {static_cast<double>(c.lost - c.won) / static_cast<double>(c.labelled), lost - won - half, lost - won + half};
+}
+
+Json ToJson(const Estimate& e) { return {{"value", e.value}, {"interval", {e.lower, e.upper}}}; }
+
+void Report(const QuantizeFlags& flags, const Photographs& photographs, const Comparison& c, int64_t bytes_before,
+            int64_t bytes_after) {
+  const Estimate same = ShareOf(static_cast<double>(c.same), static_cast<double>(c.tested));
+  const double labelled = static_cast<double>(std::max<int64_t>(c.labelled, 1));
+  if (flags.json) {
+    Json json = {{"file", flags.out},
+                 {"weight_bytes", {{"f32", bytes_before}, {"int8", bytes_after}}},
+                 {"calibrated_on", photographs.calibration.size()},
+                 {"tested_on", c.tested},
+                 {"top1_same", ToJson(same)}};
+    if (c.labelled > 0) {
+      json["top1"] = {{"f32", static_cast<double>(c.right) / labelled},
+                      {"int8", static_cast<double>(c.right_int8) / labelled},
+                      {"loss", ToJson(LossOf(c))}};
+    }
+    std::cout << json.dump() << "\n";
+    return;
+  }
+  std::printf("%s: weights of %.1f MB instead of %.1f MB\n", flags.out.c_str(), static_cast<double>(bytes_after) / 1e6,
+              static_cast<double>(bytes_before) / 1e6);
+  std::printf("  calibrated on %zu photographs, tested on %lld others (95 %% intervals)\n",
+              photographs.calibration.size(), static_cast<long long>(c.tested));
+  std::printf("  top-1 as before: %.1f %% (%.1f to %.1f)\n", 100 * same.value, 100 * same.lower, 100 * same.upper);
+  if (c.labelled == 0) return;
+  const Estimate loss = LossOf(c);
+  std::printf("  top-1 right: %.1f %% in f32, %.1f %% in int8; loss %.1f points (%.1f to %.1f)\n",
+              100 * static_cast<double>(c.right) / labelled, 100 * static_cast<double>(c.right_int8) / labelled,
+              100 * loss.value, 100 * loss.lower, 100 * loss.upper);
+}
+
+int64_t ConstantBytes(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const auto& [id, tensor] : graph.constants) bytes += static_cast<int64_t>(tensor.bytes());
+  return bytes;
+}
+
+Status RunQuantize(const QuantizeFlags& flags) {
+  INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(flags.model));
+  INFENCLAVE_ASSIGN_OR_RETURN(Preprocessing preprocessing, ChoosePreprocessing(flags.preprocessing, model));
+  StatusOr<uint32_t> classes = CountClasses(model.graph);
+  if (!classes.ok()) return Annotate(classes.status(), flags.model);
+  std::map<std::string, int64_t> truth;
+  if (!flags.labels.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(truth, LoadTruth(flags.labels, *classes));
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(const Photographs photographs, ListPhotographs(flags.images));
+  Photographer photographer(flags, preprocessing);
+  INFENCLAVE_ASSIGN_OR_RETURN(const auto ranges, Calibrate(model.graph, flags, photographer, photographs.calibration));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Graph quantized, Quantize(model.graph.Clone(), ranges));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Comparison comparison,
+                              Compare(model.graph, quantized, flags, photographer, photographs.test, truth));
+  if (!flags.labels.empty() && comparison.labelled == 0) {
+    return InvalidArgument(flags.labels, ": names none of the photographs in ", flags.images);
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(const Bytes bytes, ExportOnnx(quantized, {.metadata = model.metadata}));
+  INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(flags.out, bytes));
+  Report(flags, photographs, comparison, ConstantBytes(model.graph), ConstantBytes(quantized));
+  return OkStatus();
+}
+
+}  // namespace
+
+Command QuantizeCommand() {
+  auto flags = std::make_shared<QuantizeFlags>();
+  return {.name = "quantize",
+          .summary = "Make an int8 network by calibration on photographs, and measure what it loses",
+          .example = "infenclave quantize efficientnet-lite0.onnx --images photographs/ -o lite0-int8.onnx",
+          .declare =
+              [flags](Flags& f) {
+                f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
+                f.Text("--images", &flags->images,
+                       "folder of photographs like those to be classified: half calibrate, half test",
+                       /*required=*/true);
+                f.Text("-o", &flags->out, "the int8 network, an ONNX file", /*required=*/true);
+                f.Text("--labels-tsv", &flags->labels, "the right classes, one 'file<TAB>class index' a line");
+                f.Text("--preprocessing", &flags->preprocessing,
+                       "how images are prepared: a preset or a JSON file (default: what the model says)");
+                f.Int("--threads", &flags->threads, "engine threads (0: one a core)", 0, 256);
+                f.Switch("--json", &flags->json, "print JSON");
+              },
+          .run = [flags] { return RunQuantize(*flags); }};
+}
+
+}  // namespace infenclave
