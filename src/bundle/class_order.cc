@@ -57,6 +57,8 @@ class Permuter {
     if (!axis) return InvalidArgument("the output's shape ", ToString(graph_.value(output).shape), " has no classes");
     INFENCLAVE_RETURN_IF_ERROR(Permute(output, *axis));
     INFENCLAVE_RETURN_IF_ERROR(CheckNoOtherReader());
+    // They read constants only.
+    graph_.nodes.insert(graph_.nodes.begin(), dequantized_.begin(), dequantized_.end());
     INFENCLAVE_ASSIGN_OR_RETURN(Graph graph, RemoveDead(std::move(graph_)));
     return graph;
   }
@@ -129,6 +131,7 @@ class Permuter {
   // Input i, a constant whose dimension `axis` is the classes, is replaced by a permuted copy: others may read it too.
   Status PermuteConstant(Node& node, size_t i, size_t axis) {
     ValueId id = node.inputs[i];
+    if (const Node* dequantize = DequantizedConstant(id)) return PermuteDequantized(node, i, axis, *dequantize);
     if (!graph_.IsConstant(id)) return InvalidArgument(Where(node), ": its weights are not constant");
     const Tensor& tensor = graph_.constants.at(id);
     if (axis >= tensor.shape().size() || tensor.shape()[axis] != classes()) {
@@ -137,6 +140,30 @@ class Permuter {
     }
     std::string name = Concat(graph_.value(node.outputs[0]).name.substr(0, 256), "/in class order ", i);
     node.inputs[i] = graph_.AddConstant(std::move(name), PermuteAlong(tensor, axis, order_));
+    return OkStatus();
+  }
+
+  // Weights in integers: the DequantizeLinear that makes them of a constant.
+  const Node* DequantizedConstant(ValueId id) const {
+    if (static_cast<size_t>(id) >= producers_.size() || producers_[static_cast<size_t>(id)] < 0) return nullptr;
+    const Node& node = graph_.nodes[static_cast<size_t>(producers_[static_cast<size_t>(id)])];
+    return node.op == "DequantizeLinear" && !IsOpaque(node) && graph_.IsConstant(node.inputs[0]) ? &node : nullptr;
+  }
+
+  // Input i comes from a copy of `dequantize` whose integers, and scales where they are one per class, are permuted.
+  Status PermuteDequantized(Node& node, size_t i, size_t axis, const Node& dequantize) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const QuantizationParameters q, QuantizationOf(NodeView{graph_, dequantize}));
+    const Value& before = graph_.value(node.inputs[i]);
+    std::string name = Concat(graph_.value(node.outputs[0]).name.substr(0, 256), "/in class order ", i);
+    Node copy = dequantize;
+    copy.outputs = {graph_.AddValue(std::move(name), before.dtype, Shape(before.shape))};
+    copy.name = graph_.value(copy.outputs[0]).name;
+    INFENCLAVE_RETURN_IF_ERROR(PermuteConstant(copy, 0, axis));
+    if (q.scales.size() > 1 && q.axis == axis) {
+      for (size_t k = 1; k < copy.inputs.size(); ++k) INFENCLAVE_RETURN_IF_ERROR(PermuteConstant(copy, k, 0));
+    }
+    node.inputs[i] = copy.outputs[0];
+    dequantized_.push_back(std::move(copy));
     return OkStatus();
   }
 
@@ -176,7 +203,7 @@ class Permuter {
     if (shape.size() + axis < out_rank) return OkStatus();
     size_t own = shape.size() + axis - out_rank;
     if (shape[own] == 1) return OkStatus();
-    if (graph_.IsConstant(id)) return PermuteConstant(node, i, own);
+    if (graph_.IsConstant(id) || DequantizedConstant(id) != nullptr) return PermuteConstant(node, i, own);
     if (open == nullptr) return InvalidArgument(Where(node), ": its bias is not constant");
     Follow(i, own, *open);
     return OkStatus();
@@ -241,6 +268,7 @@ class Permuter {
   std::vector<int> producers_;
   std::vector<std::vector<int>> consumers_;
   std::map<ValueId, size_t> permuted_;
+  std::vector<Node> dequantized_;              // permuted weights in integers
   std::set<std::pair<int, size_t>> followed_;  // node and input, for inputs that come permuted
   int current_ = -1;
 };

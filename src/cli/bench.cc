@@ -88,8 +88,9 @@ Command BenchCommand() {
     flags.Text("MODEL", &options->model, "the network, an ONNX file", /*required=*/true);
     flags.Int("--batch", &options->batch, "images per run", 1, 4096);
     flags.Int("--threads", &options->threads, "threads that compute", 1, 256);
-    flags.OneOf("--precision", &options->precision, {"f32", "bf16", "int8"},
-                "what the network computes in; bf16 where the processor has it, else f32");
+    flags.OneOf(
+        "--precision", &options->precision, {"f32", "bf16", "int8"},
+        "what the network computes in; bf16 where the processor has it, else f32; int8 needs a quantised network");
     flags.Switch("--json", &options->json, "print JSON");
   };
   command.run = [options] { return Bench(*options); };

@@ -73,6 +73,26 @@ void ClassGemm(OnnxBuilder& b, const std::string& out) {
   b.Node("Gemm", {"v", "w", "b"}, {out});
 }
 
+// One of the scores' layers in integers: weights and bias with a scale per class, and what goes in and comes out.
+void Quantized(OnnxBuilder& b, const std::string& op, const std::string& in, const Shape& weights, int64_t axis) {
+  std::vector<int> integers;
+  for (float v : Ramp(static_cast<size_t>(*NumElements(weights)), 9)) integers.push_back(static_cast<int>(v));
+  b.Integers("w8", onnx::TensorProto::INT8, weights, integers);
+  b.Integers("b32", onnx::TensorProto::INT32, {kClasses}, {100, -2000, 3000, 40, 5, -600});
+  b.Floats("step", {}, {0.01f});
+  b.Floats("ws", {kClasses}, {0.01f, 0.03f, 0.02f, 0.05f, 0.04f, 0.015f});
+  b.Floats("bs", {kClasses}, {1e-4f, 3e-4f, 2e-4f, 5e-4f, 4e-4f, 1.5e-4f});
+  b.Floats("score_step", {}, {0.02f});
+  b.Integers("zero", onnx::TensorProto::INT8, {}, {0});
+  b.Node("QuantizeLinear", {in, "step", "zero"}, {"q"});
+  b.Node("DequantizeLinear", {"q", "step", "zero"}, {"d"});
+  OnnxBuilder::Set(b.Node("DequantizeLinear", {"w8", "ws"}, {"w"}), "axis", axis);
+  OnnxBuilder::Set(b.Node("DequantizeLinear", {"b32", "bs"}, {"b"}), "axis", int64_t{0});
+  b.Node(op, {"d", "w", "b"}, {"scores"});
+  b.Node("QuantizeLinear", {"scores", "score_step", "zero"}, {"scores8"});
+  b.Node("DequantizeLinear", {"scores8", "score_step", "zero"}, {"y"});
+}
+
 class ClassOrder : public testing::TestWithParam<Case> {};
 
 TEST_P(ClassOrder, ScoresComeOutInTheDrawnOrderOrTheModelIsRefused) {
@@ -109,6 +129,16 @@ const Case kCases[] = {
        Weights(b, {7, kClasses});
        b.Floats("b", {1}, {2});
        b.Node("Gemm", {"v", "w", "b"}, {"y"});
+     }},
+    {"GemmInIntegers",
+     [](OnnxBuilder& b) {
+       Vector(b);
+       Quantized(b, "Gemm", "v", {7, kClasses}, 1);
+     }},
+    {"ConvInIntegers",
+     [](OnnxBuilder& b) {
+       b.Input("x", {1, 3, 1, 1}).Output("y");
+       Quantized(b, "Conv", "x", {kClasses, 3, 1, 1}, 0);
      }},
     {"MatMulAndAdd",
      [](OnnxBuilder& b) {

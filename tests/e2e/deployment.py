@@ -42,9 +42,10 @@ def network():
 class Deployment:
     """A bundle in a folder, and how to serve it."""
 
-    def __init__(self, folder, *partition_arguments, open_to_all=True):
+    def __init__(self, folder, *partition_arguments, open_to_all=True, model=None, cut=None):
         self.folder = pathlib.Path(folder)
         self.model, self.labels, self.model_arguments = network()
+        self.model = model or self.model
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.labels is None:  # MobileNetV2's classes, numbered
             self.labels = self.folder / "labels.txt"
@@ -55,7 +56,7 @@ class Deployment:
         self.policy = self.folder / "test.bundle.policy.toml"
         run("keygen", "-o", self.owner)
         run("partition", self.model, *self.model_arguments, "--labels", self.labels, "--owner-key", self.owner, "-o",
-            self.bundle, "--cut", self.middle_cut(), "--tee", "simulated", *(["--open"] if open_to_all else []),
+            self.bundle, "--cut", cut or self.middle_cut(), "--tee", "simulated", *(["--open"] if open_to_all else []),
             *partition_arguments)
 
     def middle_cut(self):

@@ -58,6 +58,15 @@ class OnnxBuilder {
     for (float v : values) tensor.add_float_data(v);
     return tensor;
   }
+  // Of type INT8, UINT8 or INT32.
+  onnx::TensorProto& Integers(const std::string& name, int type, const Shape& dims, const std::vector<int>& values) {
+    onnx::TensorProto& tensor = *graph().add_initializer();
+    tensor.set_name(name);
+    tensor.set_data_type(type);
+    for (int64_t d : dims) tensor.add_dims(d);
+    for (int v : values) tensor.add_int32_data(v);
+    return tensor;
+  }
   onnx::TensorProto& Ints(const std::string& name, const std::vector<int64_t>& values) {
     onnx::TensorProto& tensor = *graph().add_initializer();
     tensor.set_name(name);
