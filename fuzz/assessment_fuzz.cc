@@ -1,8 +1,9 @@
-// What an assessment reads back from disk: records of photographs, and assessment.json.
+// What an assessment reads back from disk: records of photographs, assessment.json, and jobs of attacks.
 #include <cstddef>
 #include <cstdint>
 
 #include "assessment/assessment_json.h"
+#include "assessment/attack_job.h"
 #include "assessment/state.h"
 #include "crypto/primitives.h"
 
@@ -10,9 +11,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace infenclave;
   if (size == 0) return 0;
   const ByteSpan bytes(data + 1, size - 1);
-  if (data[0] % 2 == 0) {
-    (void)ParseAssessmentSummary(bytes);
-    return 0;
+  switch (data[0] % 4) {
+    case 0:
+      (void)ParseAssessmentSummary(bytes);
+      return 0;
+    case 1:
+      break;
+    case 2:
+      if (const auto job = ParseAttackJob(AsText(bytes)); job.ok()) {
+        INFENCLAVE_CHECK(ParseAttackJob(AttackJobToJson(*job)).ok());
+      }
+      return 0;
+    default:
+      if (const auto result = ParseAttackResult(AsText(bytes)); result.ok()) {
+        INFENCLAVE_CHECK(ParseAttackResult(AttackResultToJson(*result)).ok());
+      }
+      (void)ParseAttackProgress(AsText(bytes));
+      return 0;
   }
   // The checksum would stop every mutation: it is made good first.
   Bytes record = ToBytes(bytes);

@@ -97,7 +97,7 @@ std::string AttackJobToJson(const AttackJob& job) {
                {"budget_seconds", job.budget_seconds},
                {"max_steps", job.max_steps},
                {"attacker_photographs", job.attacker_photographs}})
-             .dump(1) +
+             .dump(1, ' ', false, Json::error_handler_t::replace) +
          "\n";
 }
 
@@ -134,7 +134,7 @@ std::string AttackResultToJson(const AttackResult& result) {
                {"parameters", result.parameters},
                {"seconds", result.seconds},
                {"attacker_photographs", result.attacker_photographs}})
-             .dump() +
+             .dump(-1, ' ', false, Json::error_handler_t::replace) +
          "\n";
 }
 
@@ -150,7 +150,8 @@ StatusOr<AttackResult> ParseAttackResult(std::string_view text) {
   result.why = members.Text("why");
   if (const Json* list = members.Find("validation"); list != nullptr) {
     for (const Json& pair : *list) {
-      if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() || !pair[1].is_number()) {
+      if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() ||
+          pair[0].get<uint64_t>() > kMaxCount || !pair[1].is_number()) {
         members.Fail("validation", "a list of [step, loss]");
         break;
       }

@@ -16,9 +16,9 @@ struct StageShape {
 // By the IR's side. Deep IRs have little data per weight and need few; shallow ones are cheap to see through.
 const std::map<int64_t, std::vector<StageShape>> kStages = {
     {56, {{56, 64, 4}}},
-    {28, {{28, 128, 3}, {56, 48, 1}}},
-    {14, {{14, 160, 3}, {28, 96, 2}, {56, 40, 1}}},
-    {7, {{7, 192, 3}, {14, 128, 2}, {28, 64, 2}, {56, 32, 1}}},
+    {28, {{28, 96, 3}, {56, 40, 1}}},
+    {14, {{14, 128, 3}, {28, 64, 2}, {56, 32, 1}}},
+    {7, {{7, 192, 3}, {14, 96, 2}, {28, 48, 2}, {56, 32, 1}}},
 };
 constexpr int64_t kFlatStart = 7, kFlatWidth = 48;  // the linear layer's output
 constexpr int64_t kMaxStemWork = 120'000'000;       // multiplications for one picture; a larger stem is 1x1
