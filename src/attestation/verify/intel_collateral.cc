@@ -166,13 +166,14 @@ StatusOr<std::pair<std::string, std::string>> SplitSigned(std::string_view json,
 
 namespace {
 
-// The signing certificate and the root, and its signature over the JSON.
+// The signing certificate and the root, and its signature over the JSON. What the chain shares with `checked`, which
+// has passed, is neither parsed nor checked again.
 StatusOr<std::vector<Certificate>> CheckSignedJson(std::string_view json, std::string_view signature,
                                                    std::string_view chain_pem, const Certificate& root,
-                                                   std::string_view what) {
-  auto chain = Certificate::ChainFromPem(chain_pem);
+                                                   std::span<const Certificate> checked, std::string_view what) {
+  auto chain = Certificate::ChainFromPem(chain_pem, checked);
   if (!chain.ok()) return Annotate(chain.status(), what);
-  INFENCLAVE_RETURN_IF_ERROR(CheckChain(*chain, root, what));
+  INFENCLAVE_RETURN_IF_ERROR(CheckChain(*chain, root, what, checked));
   if (chain->size() != 2) {
     return PermissionDenied(what, ": signed under ", chain->size(), " certificates, expected one and the root");
   }
@@ -208,15 +209,17 @@ StatusOr<IntelCollateral> IntelCollateral::Load(const IntelCollateralText& text,
   if (!pck_crl.ok()) return Annotate(pck_crl.status(), "PCK CRL");
   IntelCollateral out(*std::move(root_crl), *std::move(pck_crl));
 
-  auto crl_chain = Certificate::ChainFromPem(text.pck_crl_issuer_chain);
+  auto crl_chain = Certificate::ChainFromPem(text.pck_crl_issuer_chain, std::span(&root, 1));
   if (!crl_chain.ok()) return Annotate(crl_chain.status(), "PCK CRL issuer chain");
   out.crl_chain_ = *std::move(crl_chain);
   INFENCLAVE_RETURN_IF_ERROR(CheckChain(out.crl_chain_, root, "PCK CRL issuer chain"));
   INFENCLAVE_RETURN_IF_ERROR(out.pck_crl_.CheckIssuedBy(out.crl_chain_.front(), "PCK CRL"));
-  INFENCLAVE_ASSIGN_OR_RETURN(out.tcb_chain_, CheckSignedJson(text.tcb_info, text.tcb_info_signature,
-                                                              text.tcb_info_issuer_chain, root, "TCB info"));
-  INFENCLAVE_ASSIGN_OR_RETURN(out.qe_chain_, CheckSignedJson(text.qe_identity, text.qe_identity_signature,
-                                                             text.qe_identity_issuer_chain, root, "QE identity"));
+  INFENCLAVE_ASSIGN_OR_RETURN(out.tcb_chain_,
+                              CheckSignedJson(text.tcb_info, text.tcb_info_signature, text.tcb_info_issuer_chain, root,
+                                              out.crl_chain_, "TCB info"));
+  INFENCLAVE_ASSIGN_OR_RETURN(
+      out.qe_chain_, CheckSignedJson(text.qe_identity, text.qe_identity_signature, text.qe_identity_issuer_chain, root,
+                                     out.tcb_chain_, "QE identity"));
   for (const auto* chain : {&out.tcb_chain_, &out.qe_chain_, &out.crl_chain_}) {
     for (const Certificate& c : *chain) INFENCLAVE_RETURN_IF_ERROR(out.root_crl_.CheckNotRevoked(c));
   }
