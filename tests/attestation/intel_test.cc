@@ -200,6 +200,27 @@ TEST_F(IntelVectors, EveryMutatedByteOfSignedCollateralIsRefused) {
   }
 }
 
+// In the PEM text a change may be of no meaning; then the certificates are the same.
+TEST_F(IntelVectors, EveryMutatedByteOfTheIssuerChainsIsRefused) {
+  const Vector& v = Get("tdx-v4-a");
+  for (auto member : {&IntelCollateralText::tcb_info_issuer_chain, &IntelCollateralText::pck_crl_issuer_chain}) {
+    IntelCollateralText text = *v.collateral;
+    std::string& pem = text.*member;
+    const auto chain = *Certificate::ChainFromPem(pem);
+    for (char& c : pem) {
+      c = static_cast<char>(c ^ 1);
+      const auto altered = Certificate::ChainFromPem(pem);
+      const bool same = altered.ok() && std::ranges::equal(*altered, chain, [](const auto& a, const auto& b) {
+                          return X509_cmp(a.get(), b.get()) == 0;
+                        });
+      if (!same) {
+        EXPECT_FALSE(IntelCollateral::Load(text).ok()) << "byte " << &c - pem.data() << " of " << pem.substr(0, 60);
+      }
+      c = static_cast<char>(c ^ 1);
+    }
+  }
+}
+
 TEST_F(IntelVectors, SwappedCollateralIsRefusedByName) {
   const Vector &sgx = Get("sgx-v3"), &a = Get("tdx-v4-a"), &old = Get("tdx-v4-outdated");
   auto verify = [](const Vector& v, const IntelCollateralText& text) {
