@@ -47,7 +47,7 @@ auto Locate(const Tensors& tensors, const Raws& raws, std::string_view name, std
   found.tensor = &tensor;
   if (!raws.empty()) {
     if (raws.size() != 1) return InvalidArgument("the message has ", raws.size(), " raw tensors for one ", what);
-    if (tensor.has_contents()) {
+    if (tensor.has_contents() && tensor.contents().ByteSizeLong() > 0) {  // KServe sends empty ones along
       return InvalidArgument(what, " '", tensor.name(), "' has both raw and typed contents");
     }
     found.raw = &raws.Get(0);
