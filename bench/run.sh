@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The benchmarks: all, or one of engine, serving, oracle, attestation with arguments of its own. ./dev bench calls this.
+# The benchmarks: all, or one of engine, serving, oracle, attestation, layers, soak with arguments of its own. ./dev
+# bench calls this.
 # INFENCLAVE_MODELS names the folder of converted networks.
 # shellcheck disable=SC2119,SC2120  # the functions' arguments come by way of "$@" below
 set -euo pipefail
@@ -9,13 +10,15 @@ models=${INFENCLAVE_MODELS:-build/models}
 attestation() { build/venv/bin/python bench/attestation.py "$@"; }
 engine() { build/venv/bin/python bench/engine.py "$@"; }
 oracle() { build/oracle_bench "$models"/efficientnet-lite{0,2}.onnx "$@"; }
+layers() { build/venv/bin/python bench/layers.py "$@"; }
+soak() { build/soak --requests 1000000 --state build/soak.state "$@"; }
 serving() { build/serving_bench "$models/efficientnet-lite0.onnx" "$@"; }
 
 case ${1:-all} in
   all) engine && serving && oracle ;;
-  engine | serving | oracle | attestation) "$@" ;;
+  engine | serving | oracle | attestation | layers | soak) "$@" ;;
   *)
-    echo "usage: bench/run.sh [engine|serving|oracle|attestation [ARGUMENT…]]" >&2
+    echo "usage: bench/run.sh [engine|serving|oracle|attestation|layers|soak [ARGUMENT…]]" >&2
     exit 2
     ;;
 esac

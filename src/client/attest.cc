@@ -18,7 +18,7 @@ constexpr size_t kMaxMessageBytes = kMaxSealedRequestBytes + (1 << 20);
 }  // namespace
 
 ServerConnection::ServerConnection(const std::string& address)
-    : address_(address), channel_(MakeChannel(address, kMaxMessageBytes)) {}
+    : address_(address), affinity_(HexEncode(RandomArray<8>())), channel_(MakeChannel(address, kMaxMessageBytes)) {}
 
 Status ServerConnection::Explain(const Status& status) const {
   if (status.ok()) return status;
@@ -32,6 +32,8 @@ Status ServerConnection::Explain(const Status& status) const {
                        colon == std::string::npos ? message : message.substr(colon + 2),
                        "): is 'infenclave serve' running there?");
   }
+  // Nobody here cancels calls: it is how a server that stops ends those that came too late.
+  if (status.code() == StatusCode::kCancelled) return Unavailable(address_, " is shutting down: try again");
   if (status.code() == StatusCode::kUnimplemented && message.empty()) {
     return Unimplemented(address_, " is no 'infenclave serve': it has no enclave to ask for evidence");
   }
@@ -46,6 +48,7 @@ StatusOr<GetEvidenceReply> FetchEvidence(const ServerConnection& server, const s
   v1::GetEvidenceResponse response;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + timeout);
+  server.AddAffinity(context);
   const grpc::Status status = v1::Enclave::NewStub(server.channel())->GetEvidence(&context, request, &response);
   if (!status.ok()) return server.Explain(FromGrpc(status));
   return FromProto(response);

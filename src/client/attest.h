@@ -3,6 +3,7 @@
 #define INFENCLAVE_CLIENT_ATTEST_H_
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <chrono>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "attestation/collateral/collateral_source.h"
 #include "base/status.h"
+#include "oip/confidential.h"
 #include "protocol/calls.h"
 
 namespace infenclave {
@@ -22,12 +24,14 @@ class ServerConnection {
 
   const std::string& address() const { return address_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  // Metadata (oip/confidential.h) by which a balancer keeps this connection's calls on one replica.
+  void AddAffinity(grpc::ClientContext& context) const { context.AddMetadata(kAffinityMetadata, affinity_); }
   // What gRPC says of the connection, as a line that says what to do; other errors with the address before them, and
   // without control characters.
   Status Explain(const Status& status) const;
 
  private:
-  std::string address_;
+  std::string address_, affinity_;
   std::shared_ptr<grpc::Channel> channel_;
 };
 

@@ -13,6 +13,7 @@
 namespace infenclave {
 
 using Clock = std::chrono::steady_clock;
+constexpr int kMaxReseals = 12;
 
 struct Client::Session {
   Appraisal appraisal;
@@ -22,7 +23,8 @@ struct Client::Session {
 struct Client::Request {
   Image picture;  // as the manifest's preprocessing makes it
   Done done;
-  bool resealed = false;
+  std::chrono::system_clock::time_point deadline;
+  int reseals = 0;
   std::shared_ptr<const Session> session;  // whose key it is sealed to
   std::optional<HpkeContext> context;      // opens the answer
 
@@ -32,9 +34,10 @@ struct Client::Request {
   v1::GetEvidenceRequest evidence_request;
   v1::GetEvidenceResponse evidence_response;
 
-  grpc::ClientContext* NewCall(std::chrono::milliseconds timeout) {
+  grpc::ClientContext* NewCall(const ServerConnection& server) {
     call = std::make_unique<grpc::ClientContext>();
-    call->set_deadline(std::chrono::system_clock::now() + timeout);
+    call->set_deadline(deadline);
+    server.AddAffinity(*call);
     return call.get();
   }
 };
@@ -109,6 +112,7 @@ void Client::ClassifyAsync(const Image& image, Done done) {
   request->session = *std::move(session);
   request->picture = Prepare(image, request->session->appraisal.manifest.preprocessing);
   request->done = std::move(done);
+  request->deadline = std::chrono::system_clock::now() + options_.timeout;
   {
     const std::lock_guard lock(mutex_);
     ++in_flight_;
@@ -132,13 +136,13 @@ void Client::Send(std::unique_ptr<Request> request) {
   if (!context.ok()) return Finish(std::move(request), context.status());
   request->context = *std::move(context);
   Request* raw = request.release();  // the callback's, until it runs
-  infer_->async()->ModelInfer(
-      raw->NewCall(options_.timeout), &infer, &raw->response,
-      [this, raw](const grpc::Status& status) { Receive(std::unique_ptr<Request>(raw), status); });
+  infer_->async()->ModelInfer(raw->NewCall(server_), &infer, &raw->response, [this, raw](const grpc::Status& status) {
+    Receive(std::unique_ptr<Request>(raw), status);
+  });
 }
 
 void Client::Receive(std::unique_ptr<Request> request, const grpc::Status& status) {
-  if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION && !request->resealed) {
+  if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION && request->reseals < kMaxReseals) {
     return Reseal(std::move(request));
   }
   if (!status.ok()) return Finish(std::move(request), server_.Explain(FromGrpc(status)));
@@ -153,7 +157,9 @@ void Client::Receive(std::unique_ptr<Request> request, const grpc::Status& statu
 }
 
 void Client::Reseal(std::unique_ptr<Request> request) {
-  request->resealed = true;
+  // The first refusal is a key that has rotated, or a balancer that has changed its mind, and the refusing replica is
+  // the one to seal to. If others answer again, a balancer deals requests out in turn: any of them may be next.
+  if (++request->reseals > 1 && RandomArray<1>()[0] % 2 == 0) return Send(std::move(request));
   const auto& trailers = request->call->GetServerTrailingMetadata();
   v1::GetEvidenceResponse evidence;
   if (const auto found = trailers.find(kEvidenceTrailer);
@@ -164,13 +170,13 @@ void Client::Reseal(std::unique_ptr<Request> request) {
   // Too large for a trailer, with its collateral: asked for, and without a nonce, so that no evidence has to be made
   // anew for every client whenever a key rotates.
   Request* raw = request.release();
-  enclave_->async()->GetEvidence(raw->NewCall(options_.timeout), &raw->evidence_request, &raw->evidence_response,
-                                 [this, raw](const grpc::Status& status) {
-                                   const StatusOr<GetEvidenceReply> reply =
-                                       status.ok() ? StatusOr<GetEvidenceReply>(FromProto(raw->evidence_response))
-                                                   : server_.Explain(FromGrpc(status));
-                                   ResealWith(std::unique_ptr<Request>(raw), reply);
-                                 });
+  enclave_->async()->GetEvidence(
+      raw->NewCall(server_), &raw->evidence_request, &raw->evidence_response, [this, raw](const grpc::Status& status) {
+        const StatusOr<GetEvidenceReply> reply = status.ok()
+                                                     ? StatusOr<GetEvidenceReply>(FromProto(raw->evidence_response))
+                                                     : server_.Explain(FromGrpc(status));
+        ResealWith(std::unique_ptr<Request>(raw), reply);
+      });
 }
 
 void Client::ResealWith(std::unique_ptr<Request> request, const StatusOr<GetEvidenceReply>& evidence) {

@@ -33,7 +33,7 @@ class Client {
     Bytes credential;                              // an encoded Credential; empty for bundles that are open to everyone
     std::string seen_versions;                     // a file; empty: DefaultSeenVersionsPath()
     std::shared_ptr<CollateralSource> collateral;  // shared by clients; null: what servers send along is all there is
-    std::chrono::milliseconds timeout = std::chrono::seconds(30);  // of each call
+    std::chrono::milliseconds timeout = std::chrono::seconds(30);  // of attesting, and of each request
   };
   // Attests before it returns. PERMISSION_DENIED if the policy refuses.
   static StatusOr<std::unique_ptr<Client>> Connect(Options options);

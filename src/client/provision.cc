@@ -70,6 +70,7 @@ StatusOr<Appraisal> ProvisionEnclave(const ServerConnection& server, const Bundl
   v1::ProvisionResponse response;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kProvisionTimeout);
+  server.AddAffinity(context);
   const grpc::Status status = v1::Enclave::NewStub(server.channel())->Provision(&context, request, &response);
   if (!status.ok()) return server.Explain(FromGrpc(status));
   return appraisal;

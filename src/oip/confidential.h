@@ -17,6 +17,9 @@ namespace infenclave {
 
 inline constexpr char kSealedInput[] = "sealed_request", kSealedOutput[] = "sealed_answer";
 inline constexpr char kKeyIdParameter[] = "infenclave_key_id";
+// What a client makes up when it connects and sends with every call, so that a balancer that hashes it sends them all
+// to one replica. The key id cannot serve for that: its hash says nothing of who holds the key.
+inline constexpr char kAffinityMetadata[] = "infenclave-affinity";
 inline constexpr char kEvidenceTrailer[] = "infenclave-evidence-bin";
 
 v1::GetEvidenceResponse ToProto(const GetEvidenceReply& reply);

@@ -77,7 +77,7 @@ class Reload(unittest.TestCase):
         with Server("serve", self.current) as server:
             watcher = subprocess.Popen([BINARY, "provision", self.keys, "--policy", self.first.policy, "--server",
                                         server.address, "--watch"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                       text=True)
+                                       text=True, env={**os.environ, "XDG_STATE_HOME": self.folder.name})
             self.assertIn("version 1", watcher.stdout.readline())
             load = Load(self.first, server.address)
             load.start()

@@ -49,7 +49,7 @@ class ScriptedEnclave final : public EnclaveLink {
 
   std::atomic<bool> alive_ = true, provisioned_ = true;
   Manifest manifest_ = SmallManifest();
-  size_t largest_batch_ = 0;
+  size_t largest_batch_ = 0, given_up_ = 0;
 
  private:
   Bytes Handle(ByteSpan call) {
@@ -95,6 +95,11 @@ class ScriptedEnclave final : public EnclaveLink {
   // The answer repeats the id and the first score, so that a mix-up shows.
   Bytes Finish(const FinishCall& call) {
     FinishReply reply;
+    if (call.output.empty()) {
+      given_up_ += call.ids.size();
+      reply.items.resize(call.ids.size(), {NotFound("given up"), {}});
+      return EncodeReply(reply);
+    }
     for (size_t i = 0; i < call.ids.size(); ++i) {
       float score = 0;
       std::memcpy(&score, call.output.data() + i * 3 * sizeof(float), sizeof(score));
@@ -149,8 +154,54 @@ class GatedBackNet final : public BackNet {
   Gate* const gate_;
 };
 
+// A BackNet elsewhere: the test says when, and how, each batch ends.
+struct Far {
+  struct Batch {
+    BackNet::Batch batch;
+    std::vector<float> ir;
+    BackNet::Done done;
+    std::shared_ptr<std::atomic<int>> cancelled = std::make_shared<std::atomic<int>>(0);
+
+    void End(const Status& status) {
+      for (int64_t i = 0; i < batch.size; ++i) std::fill_n(batch.output.begin() + i * 3, 3, 10 * ir[2 * i]);
+      done(status);
+    }
+  };
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<Batch> batches;
+
+  Batch& Await(size_t index) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return batches.size() > index; });
+    return batches[index];
+  }
+};
+class FarBackNet final : public BackNet {
+ public:
+  explicit FarBackNet(Far* far) : far_(far) {}
+  Started Start(const Batch& batch, Done done) override {
+    const std::lock_guard lock(far_->mutex);
+    const auto* ir = reinterpret_cast<const float*>(batch.ir.data());
+    far_->batches.reserve(64);
+    far_->batches.push_back({batch, {ir, ir + 2 * batch.size}, std::move(done)});
+    far_->changed.notify_all();
+    return {std::nullopt, [cancelled = far_->batches.back().cancelled] { ++*cancelled; }};
+  }
+
+ private:
+  Far* const far_;
+};
+
 class ConfidentialModelTest : public testing::Test {
  protected:
+  void StartFar(const ConfidentialModel::Options& options) {
+    auto model = ConfidentialModel::Start(
+        &enclave_, EncodeManifest(enclave_.manifest_),
+        [this] { return StatusOr<std::unique_ptr<BackNet>>(std::make_unique<FarBackNet>(&far_)); }, options);
+    ASSERT_TRUE(model.ok()) << model.status();
+    model_ = *std::move(model);
+  }
   void Start(const ConfidentialModel::Options& options = {}) {
     auto model = ConfidentialModel::Start(
         &enclave_, EncodeManifest(enclave_.manifest_),
@@ -174,6 +225,7 @@ class ConfidentialModelTest : public testing::Test {
 
   ScriptedEnclave enclave_;
   Gate gate_;
+  Far far_;
   std::unique_ptr<ConfidentialModel> model_;
 };
 
@@ -260,6 +312,56 @@ TEST_F(ConfidentialModelTest, ABackNetThatFailsIsUnavailable) {
   const Status status = call.Result();
   EXPECT_EQ(status.code(), StatusCode::kUnavailable) << "the caller's request was not at fault";
   EXPECT_THAT(MessageOf(status), HasSubstr("bad shape"));
+}
+
+TEST_F(ConfidentialModelTest, OneWorkerKeepsManyBatchesInFlight) {
+  StartFar({.max_in_flight = 2});
+  FakeCall calls[3];
+  for (FakeCall& call : calls) {
+    Fill(call, &call == &calls[1] ? kServedToo : kServed);
+    model_->Infer(&call);
+  }
+  far_.Await(0);
+  far_.Await(1).End(OkStatus());  // in any order
+  EXPECT_TRUE(calls[1].Result().ok());
+  EXPECT_EQ(AnswerOf(calls[1]), "answer 106 60");
+  EXPECT_FALSE(calls[0].done());
+  far_.Await(2).End(OkStatus());  // had to wait for a place
+  EXPECT_TRUE(calls[2].Result().ok());
+  far_.Await(0).End(OkStatus());
+  EXPECT_TRUE(calls[0].Result().ok());
+  EXPECT_EQ(AnswerOf(calls[0]), "answer 101 10");
+}
+
+TEST_F(ConfidentialModelTest, AFlightThatFailsGivesItsPlacesInTheEnclaveBack) {
+  StartFar({.max_in_flight = 1});
+  FakeCall call;
+  Fill(call, kServed);
+  model_->Infer(&call);
+  far_.Await(0).End(Internal("nonsense"));
+  EXPECT_EQ(call.Result().code(), StatusCode::kUnavailable);
+  EXPECT_EQ(enclave_.given_up_, 1u);
+}
+
+TEST_F(ConfidentialModelTest, ABatchIsCancelledWhenAllItsCallersAreGone) {
+  StartFar({.max_batch = 2, .max_delay = std::chrono::hours(1), .max_in_flight = 2});
+  FakeCall plug, one, other;
+  for (FakeCall* call : {&plug, &one, &other}) Fill(*call, kServed);
+  model_->Infer(&plug);
+  far_.Await(0);
+  model_->Infer(&one);
+  model_->Infer(&other);
+  Far::Batch& batch = far_.Await(1);
+  EXPECT_EQ(batch.batch.size, 2);
+  one.Cancel();
+  EXPECT_EQ(*batch.cancelled, 0);
+  other.Cancel();
+  EXPECT_EQ(*batch.cancelled, 1);
+  batch.End(Cancelled("all callers gave up"));
+  EXPECT_EQ(one.Result().code(), StatusCode::kCancelled);
+  EXPECT_EQ(other.Result().code(), StatusCode::kCancelled);
+  far_.Await(0).End(OkStatus());
+  EXPECT_TRUE(plug.Result().ok());
 }
 
 TEST_F(ConfidentialModelTest, WithoutKeysItSaysWhatToDo) {

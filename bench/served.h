@@ -1,0 +1,67 @@
+// What the benchmarks of serving have in common: a served bundle with its client, and how its rate is taken.
+#ifndef INFENCLAVE_BENCH_SERVED_H_
+#define INFENCLAVE_BENCH_SERVED_H_
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/client.h"
+#include "graph/graph.h"
+#include "host/confidential_server.h"
+
+namespace infenclave {
+
+// Queued for each core, so that none waits for the clients and batches fill.
+inline constexpr int kInFlight = 16;
+
+inline double Milliseconds(std::chrono::steady_clock::duration d) {
+  return std::chrono::duration<double, std::milli>(d).count();
+}
+double Quantile(std::vector<double> values, double q);
+inline double Median(const std::vector<double>& values) { return Quantile(values, 0.5); }
+int Cores();
+std::string Machine();
+
+// Of the network's size, so that resizing, which everybody would need, is left out.
+Image SomePicture(const Graph& graph);
+Preprocessing BenchPreprocessing(const Graph& graph);
+
+struct ServedOptions {
+  std::string cut;
+  int backnets = 0;  // processes of one worker each; 0: the BackNet is computed in this process
+};
+
+// A served bundle of the network, provisioned, and a client of it.
+struct Service {
+  std::filesystem::path folder;
+  std::vector<pid_t> backnets;
+  std::unique_ptr<ConfidentialServer> server;
+  std::unique_ptr<Client> client;
+  ~Service();
+};
+StatusOr<std::unique_ptr<Service>> Serve(const Graph& graph, const ServedOptions& options);
+
+// Processor time of this process and of those that it started. Where other work disturbs the clock on the wall, it
+// still says what a request costs.
+double CpuMilliseconds();
+
+struct Rate {
+  double per_second = 0, cpu_ms = 0;
+};
+Rate RateOf(int64_t done, std::chrono::steady_clock::time_point start, double cpu_before);
+
+// Requests a second, with a bounded number in flight, for `time`.
+StatusOr<Rate> ServedThroughput(Client& client, const Image& image, std::chrono::milliseconds time);
+
+// Milliseconds of each request, which come at random (a Poisson process) at `per_second`, for `time`.
+StatusOr<std::vector<double>> LatenciesAt(Client& client, const Image& image, double per_second,
+                                          std::chrono::milliseconds time);
+
+}  // namespace infenclave
+
+#endif  // INFENCLAVE_BENCH_SERVED_H_
