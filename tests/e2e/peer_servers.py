@@ -73,9 +73,12 @@ class PeerServer:
     def __exit__(self, *_):
         self.stop()
 
+    def has_failed(self):
+        self.log.seek(0)
+        return self.process.poll() is not None or "not healthy" in self.log.read()
+
     def stop(self):
         """All of it: these servers have children."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=30)
-        self.log.close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 import unittest
 
@@ -42,25 +43,35 @@ class PeerBackNets(unittest.TestCase):
 
     def check(self, peer):
         backnet = self.start(peer)
+        try:
+            self.check_with(backnet)
+        except AssertionError:
+            if not backnet.has_failed():
+                raise
+            # Triton's Python backend gives itself up on a machine that is too busy. That is not what is tested.
+            print(f"{peer} has failed by itself, and is started again", file=sys.stderr)
+            self.check_with(self.start(peer))
+
+    def check_with(self, backnet):
         endpoint = f"grpc://{backnet.address}/backnet"
-        with self.subTest("in batches"), self.deployment.serve("--backnet", endpoint) as server:
+        with self.deployment.serve("--backnet", endpoint) as server:
             self.expect_the_same_answers(server)
         # More than MLServer's 4 MiB a message and than the batch of 4 that this Triton was told to take.
-        with self.subTest("in batches that are too large"), self.deployment.serve(
-                "--backnet", endpoint, "--max-batch", "64", "--batch-delay-us", "300000", "--workers", "1") as server:
+        with self.deployment.serve("--backnet", endpoint, "--max-batch", "64", "--batch-delay-us", "300000", "--workers",
+                                   "1") as server:
             self.expect_the_same_answers(server)
-        with self.subTest("with a version"), self.deployment.serve("--backnet", f"{endpoint}/1") as server:
+        with self.deployment.serve("--backnet", f"{endpoint}/1") as server:
             self.expect_the_same_answers(server)
-        with self.subTest("a model that is not there"):
-            done = run("serve", self.deployment.bundle, "--listen", "127.0.0.1:0", "--backnet",
-                       f"grpc://{backnet.address}/other", expect=1)
-            self.assertIn(f"BackNet grpc://{backnet.address}/other", error_line(done))
-        with self.subTest("one that dies is passed over"), Server("backnet", self.deployment.bundle) as ours:
-            model = json.loads((self.deployment.bundle / "manifest.json").read_text())["model_name"]
-            with self.deployment.serve("--backnet", f"{endpoint},grpc://{ours.address}/{model}") as server:
-                self.expect_the_same_answers(server)
-                backnet.stop()
-                self.expect_the_same_answers(server)
+        done = run("serve", self.deployment.bundle, "--listen", "127.0.0.1:0", "--backnet",
+                   f"grpc://{backnet.address}/other", expect=1)
+        self.assertIn(f"BackNet grpc://{backnet.address}/other", error_line(done))
+        # One that dies is passed over.
+        model = json.loads((self.deployment.bundle / "manifest.json").read_text())["model_name"]
+        with Server("backnet", self.deployment.bundle) as ours, self.deployment.serve(
+                "--backnet", f"{endpoint},grpc://{ours.address}/{model}") as server:
+            self.expect_the_same_answers(server)
+            backnet.stop()
+            self.expect_the_same_answers(server)
 
     def test_mlserver(self):
         self.check("mlserver")

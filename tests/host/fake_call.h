@@ -23,8 +23,11 @@ class FakeCall final : public InferCall {
   std::chrono::system_clock::time_point deadline() const override { return deadline_; }
   bool cancelled() const override { return cancelled_; }
   void WhenCancelled(std::function<void()> f) override {
-    const std::lock_guard lock(mutex_);
-    when_cancelled_ = std::move(f);
+    {
+      const std::lock_guard lock(mutex_);
+      if (!cancelled_) return void(when_cancelled_ = std::move(f));
+    }
+    f();
   }
   void AddTrailer(const std::string& key, const std::string& value) override { trailers_[key] = value; }
   void Finish(const Status& status) override {

@@ -347,12 +347,15 @@ bool Same(const std::vector<AnswerClass>& one, const std::vector<AnswerClass>& o
 
 class Load {
  public:
-  Load(const Stage& stage, uint64_t wanted, Tally& tally) : wanted_(wanted), tally_(tally) {
+  Load(const Stage& stage, uint64_t wanted, Tally& tally) : tally_(tally) {
     for (uint32_t i = 0; i < kPictures; ++i) {
       pictures_.push_back({TinyModel::kSide, TinyModel::kSide, RandomPicture(i)});
       expected_.push_back(stage.bundle().Expected(pictures_.back().rgb));
     }
-    for (int i = 0; i < kClients; ++i) threads_.emplace_back([this, client = stage.Connect(i)] { Run(*client); });
+    for (uint64_t i = 0; i < kClients; ++i) {
+      const uint64_t share = wanted * (i + 1) / kClients - wanted * i / kClients;
+      threads_.emplace_back([this, share, client = stage.Connect(static_cast<int>(i))] { Run(*client, share); });
+    }
   }
   ~Load() {
     for (std::thread& thread : threads_) thread.join();
@@ -367,12 +370,12 @@ class Load {
   }
 
  private:
-  void Run(Client& client) {
+  void Run(Client& client, uint64_t wanted) {
     std::mutex mutex;
     std::condition_variable changed;
     int in_flight = 0;
-    while (started_.fetch_add(1) < wanted_) {
-      const size_t picture = started_ % kPictures;
+    for (uint64_t i = 0; i < wanted; ++i) {
+      const size_t picture = i % kPictures;
       {
         std::unique_lock lock(mutex);
         changed.wait(lock, [&] { return in_flight < kInFlight; });
@@ -407,10 +410,8 @@ class Load {
     }
   }
 
-  const uint64_t wanted_;
   std::vector<Image> pictures_;
   std::vector<std::vector<AnswerClass>> expected_;
-  std::atomic<uint64_t> started_{0};
   std::mutex mutex_;
   Tally& tally_;
   std::vector<std::thread> threads_;
