@@ -18,8 +18,8 @@ constexpr int kMostPixels = 144;    // a side
 constexpr int kSmallestJpeg = 48;   // smaller maps are exact in PNG, and small all the same
 constexpr int kPhotographQuality = 80, kMapQuality = 90;
 
-StatusOr<Picture> Encode(const Image& image, bool exact, int quality) {
-  Picture picture;
+StatusOr<EncodedPicture> Encode(const Image& image, bool exact, int quality) {
+  EncodedPicture picture;
   picture.width = static_cast<int>(image.width);
   picture.height = static_cast<int>(image.height);
   picture.mime = exact ? "image/png" : "image/jpeg";
@@ -34,12 +34,12 @@ std::pair<int, int> Fit(int width, int height) {
           std::max(1, static_cast<int>(std::lround(height * shrink)))};
 }
 
-StatusOr<Picture> PhotographPicture(const Image& prepared) {
+StatusOr<EncodedPicture> PhotographPicture(const Image& prepared) {
   const auto [width, height] = Fit(static_cast<int>(prepared.width), static_cast<int>(prepared.height));
   return Encode(Resize(prepared, width, height, Preprocessing::Filter::kBicubic), false, kPhotographQuality);
 }
 
-StatusOr<Picture> MapPicture(std::span<const float> map, const MapChoice& choice, bool& constant) {
+StatusOr<EncodedPicture> MapPicture(std::span<const float> map, const MapChoice& choice, bool& constant) {
   std::vector<float> normalised(map.size());
   const MapKind kind = NormaliseMap(map, normalised);
   if (kind == MapKind::kNotFinite) return InvalidArgument("a feature map is not finite");
@@ -83,7 +83,7 @@ StatusOr<std::vector<Exhibit>> MakeExhibits(const KlJob& job, const Assessment& 
     INFENCLAVE_ASSIGN_OR_RETURN(const Image image,
                                 LoadImage(job.folder + "/" + assessment.photographs[photograph].file));
     INFENCLAVE_RETURN_IF_ERROR(front.Run(image));
-    INFENCLAVE_ASSIGN_OR_RETURN(const Picture picture, PhotographPicture(Prepare(image, job.preprocessing)));
+    INFENCLAVE_ASSIGN_OR_RETURN(const EncodedPicture picture, PhotographPicture(Prepare(image, job.preprocessing)));
     for (size_t i : indices) {
       const MapChoice& choice = choices[exhibits[i].cut];
       exhibits[i].photograph_picture = picture;

@@ -11,7 +11,7 @@
 
 namespace infenclave {
 
-struct Picture {
+struct EncodedPicture {
   Bytes bytes;
   std::string_view mime;  // "image/png" or "image/jpeg"
   int width = 0, height = 0;
@@ -20,8 +20,8 @@ struct Picture {
 struct Exhibit {
   int cut = 0, photograph = 0;  // indices into Assessment
   Revealed revealed;
-  Picture photograph_picture;  // as the network sees it: cropped
-  Picture map_picture;
+  EncodedPicture photograph_picture;  // as the network sees it: cropped
+  EncodedPicture map_picture;
   bool constant = false;  // the map has no contrast: the oracle saw plain grey
 };
 

@@ -93,6 +93,12 @@ void Oracle::SetPhotograph(int k, const Image& photograph) {
   Normalize(preprocessing_, Prepare(photograph, preprocessing_).rgb, Slot(k));
 }
 
+void Oracle::SetPicture(int k, const Image& picture) {
+  const Image stretched =
+      Resize(picture, preprocessing_.width, preprocessing_.height, Preprocessing::Filter::kBicubic);
+  Normalize(preprocessing_, stretched.rgb, Slot(k));
+}
+
 void Oracle::SetMap(int k, std::span<const float> map, int map_height, int map_width) {
   const auto [resizer, fresh] =
       resizers_.try_emplace({map_height, map_width}, map_height, map_width, height(), width());

@@ -32,9 +32,11 @@ class Oracle {
   int width() const { return static_cast<int>(preprocessing_.width); }
   int height() const { return static_cast<int>(preprocessing_.height); }
 
-  // Fills slot k, 0 <= k < batch(): a photograph, prepared as the oracle was trained; or a normalised feature map
-  // [map_height,map_width], resized and repeated to three channels (feature_map.h).
+  // Fills slot k, 0 <= k < batch(): a photograph, prepared as the oracle was trained; a picture of what a network saw,
+  // stretched to the input and not cropped again; or a normalised feature map [map_height,map_width], resized and
+  // repeated to three channels (feature_map.h).
   void SetPhotograph(int k, const Image& photograph);
+  void SetPicture(int k, const Image& picture);
   void SetMap(int k, std::span<const float> map, int map_height, int map_width);
 
   // Answers the first `count` slots. An error if an answer is not finite.

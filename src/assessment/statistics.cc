@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kFewestForBootstrap = 10;
 constexpr int64_t kMostImagesToAdvise = 1000000;
+constexpr double kNormalQuantile = 1.6448536269514722;  // of 1 - kOneSidedError
 
 double LogOdds(double p) { return std::log(p / (1 - p)); }
 double FromLogOdds(double z) { return 1 / (1 + std::exp(-z)); }
@@ -37,48 +38,102 @@ double BetaFraction(double a, double b, double x) {
   return h;
 }
 
-// wins[x,y] = 1, 1/2 or 0; the diagonal is 0, which drops pairs of a photograph with itself from every sum.
-std::vector<float> Wins(std::span<const float> d, int n) {
-  std::vector<float> wins(d.size());
+// What a comparison of pairs adds up: who wins, and which pairs count. wins[x,y] = 1, 1/2 or 0, and 0 where the pair
+// does not count; the diagonal never does, which drops pairs of a photograph with itself from every sum.
+struct Pairs {
+  std::vector<float> wins, counted;
+};
+
+Pairs Compare(std::span<const float> d, int n, std::span<const uint8_t> pairs) {
+  INFENCLAVE_CHECK(n >= 2 && d.size() == static_cast<size_t>(n) * n && (pairs.empty() || pairs.size() == d.size()));
+  Pairs out{std::vector<float>(d.size()), std::vector<float>(d.size())};
   for (int x = 0; x < n; ++x) {
     const float own = d[static_cast<size_t>(x) * n + x];
     for (int y = 0; y < n; ++y) {
       const size_t at = static_cast<size_t>(x) * n + y;
-      wins[at] = x == y ? 0.0f : own < d[at] ? 1.0f : own == d[at] ? 0.5f : 0.0f;
+      if (x == y || (!pairs.empty() && pairs[at] == 0)) continue;
+      out.counted[at] = 1;
+      out.wins[at] = own < d[at] ? 1.0f : own == d[at] ? 0.5f : 0.0f;
     }
   }
-  return wins;
+  return out;
 }
 
-// Counts are small integers and wins halves: their sums are exact in float up to 2^23, so the order does not matter.
-double WeightedRow(const float* wins, const float* weights, int n) {
-  float lanes[16] = {};
-  int y = 0;
-  for (; y + 16 <= n; y += 16) {
-    for (int k = 0; k < 16; ++k) lanes[k] += wins[y + k] * weights[y + k];
-  }
+double Sum(const std::vector<float>& values) {
   double sum = 0;
-  for (float lane : lanes) sum += lane;
-  for (; y < n; ++y) sum += wins[y] * weights[y];
+  for (float v : values) sum += v;
   return sum;
 }
 
-std::vector<double> BootstrapAuc(const std::vector<float>& wins, int n, Random& random) {
+// Counts are small integers and wins halves: their sums are exact in float up to 2^23, so the order does not matter.
+double WeightedRow(const float* values, const float* weights, int n) {
+  float lanes[16] = {};
+  int y = 0;
+  for (; y + 16 <= n; y += 16) {
+    for (int k = 0; k < 16; ++k) lanes[k] += values[y + k] * weights[y + k];
+  }
+  double sum = 0;
+  for (float lane : lanes) sum += lane;
+  for (; y < n; ++y) sum += values[y] * weights[y];
+  return sum;
+}
+
+// The area minus another's if there is one, for photographs drawn with replacement, rows and columns together.
+std::vector<double> BootstrapAuc(const Pairs& first, const Pairs* second, int n, uint64_t seed) {
+  Random random(seed);
   std::vector<double> aucs;
   aucs.reserve(kBootstrapResamples);
   std::vector<float> weights(n);
-  while (static_cast<int>(aucs.size()) < kBootstrapResamples) {
+  for (int draws = 0; static_cast<int>(aucs.size()) < kBootstrapResamples && draws < 2 * kBootstrapResamples; ++draws) {
     std::fill(weights.begin(), weights.end(), 0.0f);
     for (int i = 0; i < n; ++i) weights[random.Below(n)] += 1;
-    double hits = 0, pairs = static_cast<double>(n) * n;
+    double hits = 0, pairs = 0;
     for (int x = 0; x < n; ++x) {
       if (weights[x] == 0) continue;
-      hits += weights[x] * WeightedRow(&wins[static_cast<size_t>(x) * n], weights.data(), n);
-      pairs -= weights[x] * weights[x];
+      const size_t row = static_cast<size_t>(x) * n;
+      double won = WeightedRow(&first.wins[row], weights.data(), n);
+      if (second != nullptr) won -= WeightedRow(&second->wins[row], weights.data(), n);
+      hits += weights[x] * won;
+      pairs += weights[x] * WeightedRow(&first.counted[row], weights.data(), n);
     }
     if (pairs > 0) aucs.push_back(hits / pairs);  // one photograph n times over has no pair
   }
   return aucs;
+}
+
+double Deviation(const std::vector<double>& values) {
+  double mean = 0, square = 0;
+  for (double v : values) mean += v;
+  mean /= static_cast<double>(values.size());
+  for (double v : values) square += (v - mean) * (v - mean);
+  return std::sqrt(square / static_cast<double>(values.size()));
+}
+
+// Whether an area is so near its end, or from so few photographs, that resampling sees too little.
+bool BootstrapIsBlind(double auc, int n) { return n < kFewestForBootstrap || std::min(auc, 1 - auc) * n < 2; }
+
+void WidenTo(Estimate& estimate, double lower, double upper) {
+  estimate.lower = std::min(estimate.lower, lower);
+  estimate.upper = std::max(estimate.upper, upper);
+}
+
+// Tango's statistic for the difference `delta` of two shares; it falls as delta grows.
+double TangoStatistic(double a, double b, double n, double delta) {
+  const double p = 2 * n, q = -a - b + (2 * n - a + b) * delta, r = -b * delta * (1 - delta);
+  const double share = (std::sqrt(std::max(0.0, q * q - 4 * p * r)) - q) / (2 * p);
+  const double variance = n * (2 * share + delta * (1 - delta));
+  const double gap = a - b - n * delta;
+  if (variance <= 0) return gap == 0 ? 0 : std::copysign(std::numeric_limits<double>::infinity(), gap);
+  return gap / std::sqrt(variance);
+}
+
+double TangoBound(double a, double b, double n, double z) {
+  double low = -1, high = 1;
+  for (int i = 0; i < 100; ++i) {
+    const double middle = (low + high) / 2;
+    (TangoStatistic(a, b, n, middle) > z ? low : high) = middle;
+  }
+  return (low + high) / 2;
 }
 
 }  // namespace
@@ -113,34 +168,77 @@ std::vector<int> Sample(int n, int count, Random& random) {
   return chosen;
 }
 
-Estimate AreaUnderCurve(std::span<const float> d, int n, uint64_t seed) {
-  INFENCLAVE_CHECK(n >= 2 && d.size() == static_cast<size_t>(n) * n);
-  const std::vector<float> wins = Wins(d, n);
-  double hits = 0;
-  for (float win : wins) hits += win;
-  const double auc = hits / (static_cast<double>(n) * (n - 1));
+Estimate AreaUnderCurve(std::span<const float> d, int n, uint64_t seed, std::span<const uint8_t> pairs) {
+  const Pairs compared = Compare(d, n, pairs);
+  const double auc = Sum(compared.wins) / Sum(compared.counted);
 
   Estimate estimate{auc, auc, auc};
   // A constant tensor ties every pair, whatever the photographs: there is nothing to be unsure of.
-  if (std::count(wins.begin(), wins.end(), 0.5f) == static_cast<int64_t>(n) * (n - 1)) return estimate;
+  bool all_tied = true;
+  for (size_t i = 0; i < d.size(); ++i) all_tied &= compared.wins[i] == compared.counted[i] / 2;
+  if (all_tied) return estimate;
   if (n >= kFewestForBootstrap && auc > 0 && auc < 1) {
-    Random random(seed);
-    const std::vector<double> aucs = BootstrapAuc(wins, n, random);
-    double mean = 0, square = 0;
-    for (double a : aucs) mean += a;
-    mean /= static_cast<double>(aucs.size());
-    for (double a : aucs) square += (a - mean) * (a - mean);
-    const double deviation = std::sqrt(square / static_cast<double>(aucs.size()));
-    const double reach = StudentQuantile(1 - kOneSidedError, n - 1) * deviation / (auc * (1 - auc));
-    estimate.lower = std::min(Quantile(aucs, kOneSidedError), FromLogOdds(LogOdds(auc) - reach));
-    estimate.upper = std::max(Quantile(aucs, 1 - kOneSidedError), FromLogOdds(LogOdds(auc) + reach));
+    const std::vector<double> aucs = BootstrapAuc(compared, nullptr, n, seed);
+    const double reach = StudentQuantile(1 - kOneSidedError, n - 1) * Deviation(aucs) / (auc * (1 - auc));
+    WidenTo(estimate, Quantile(aucs, kOneSidedError), Quantile(aucs, 1 - kOneSidedError));
+    WidenTo(estimate, FromLogOdds(LogOdds(auc) - reach), FromLogOdds(LogOdds(auc) + reach));
   }
-  if (n < kFewestForBootstrap || std::min(auc, 1 - auc) * n < 2) {
+  if (BootstrapIsBlind(auc, n)) {
     const int disjoint = n / 2;
     const Estimate exact = ShareOf(auc * disjoint, disjoint);
-    estimate.lower = std::min(estimate.lower, exact.lower);
-    estimate.upper = std::max(estimate.upper, exact.upper);
+    WidenTo(estimate, exact.lower, exact.upper);
   }
+  return estimate;
+}
+
+Estimate AucDifference(std::span<const float> a, std::span<const float> b, int n, uint64_t seed,
+                       std::span<const uint8_t> pairs) {
+  const Pairs first = Compare(a, n, pairs), second = Compare(b, n, pairs);
+  const double counted = Sum(first.counted), auc_a = Sum(first.wins) / counted, auc_b = Sum(second.wins) / counted;
+  Estimate estimate{auc_a - auc_b, auc_a - auc_b, auc_a - auc_b};
+  if (first.wins == second.wins) return estimate;  // the same reconstructions, or two that show nothing
+  if (n >= kFewestForBootstrap) {
+    const std::vector<double> differences = BootstrapAuc(first, &second, n, seed);
+    const double reach = StudentQuantile(1 - kOneSidedError, n - 1) * Deviation(differences);
+    WidenTo(estimate, Quantile(differences, kOneSidedError), Quantile(differences, 1 - kOneSidedError));
+    WidenTo(estimate, estimate.value - reach, estimate.value + reach);
+  }
+  if (BootstrapIsBlind(auc_a, n) || BootstrapIsBlind(auc_b, n)) {
+    const Estimate one = AreaUnderCurve(a, n, seed, pairs), other = AreaUnderCurve(b, n, seed, pairs);
+    WidenTo(estimate, estimate.value - std::hypot(one.value - one.lower, other.upper - other.value),
+            estimate.value + std::hypot(one.upper - one.value, other.value - other.lower));
+  }
+  return {estimate.value, std::max(-1.0, estimate.lower), std::min(1.0, estimate.upper)};
+}
+
+Estimate MeanOf(std::span<const double> values, uint64_t seed) {
+  INFENCLAVE_CHECK(!values.empty());
+  const int n = static_cast<int>(values.size());
+  double mean = 0, square = 0;
+  for (double v : values) mean += v;
+  mean /= n;
+  for (double v : values) square += (v - mean) * (v - mean);
+  const double infinity = std::numeric_limits<double>::infinity();
+  if (n == 1) return {mean, -infinity, infinity};
+  const double reach = StudentQuantile(1 - kOneSidedError, n - 1) * std::sqrt(square / (n - 1) / n);
+  Estimate estimate{mean, mean - reach, mean + reach};
+  Random random(seed);
+  std::vector<double> means(kBootstrapResamples);
+  for (double& m : means) {
+    double sum = 0;
+    for (int i = 0; i < n; ++i) sum += values[random.Below(n)];
+    m = sum / n;
+  }
+  if (square > 0) WidenTo(estimate, Quantile(means, kOneSidedError), Quantile(means, 1 - kOneSidedError));
+  return estimate;
+}
+
+Estimate PairedShareDifference(int only_a, int only_b, int n) {
+  INFENCLAVE_CHECK(only_a >= 0 && only_b >= 0 && n > 0 && only_a + only_b <= n);
+  Estimate estimate{static_cast<double>(only_a - only_b) / n, TangoBound(only_a, only_b, n, kNormalQuantile),
+                    TangoBound(only_a, only_b, n, -kNormalQuantile)};
+  if (only_b == 0) estimate.upper = std::max(estimate.upper, ShareOf(only_a, n).upper);
+  if (only_a == 0) estimate.lower = std::min(estimate.lower, -ShareOf(only_b, n).upper);
   return estimate;
 }
 
@@ -150,6 +248,14 @@ std::optional<int64_t> ImagesToDecide(const Estimate& auc, int n, double margin)
   const double width = auc.value < margin ? odds(auc.upper) - odds(auc.value) : odds(auc.value) - odds(auc.lower);
   const double gap = std::abs(odds(margin) - odds(auc.value));
   const double images = n * (width / gap) * (width / gap);
+  if (!(images < kMostImagesToAdvise)) return std::nullopt;
+  return std::max<int64_t>(n + 1, static_cast<int64_t>(std::ceil(images)));
+}
+
+std::optional<int64_t> ImagesToDecideMean(const Estimate& mean, int n, double margin) {
+  if (margin <= mean.lower || margin >= mean.upper) return n;
+  const double width = mean.value < margin ? mean.upper - mean.value : mean.value - mean.lower;
+  const double ratio = width / std::abs(margin - mean.value), images = n * ratio * ratio;
   if (!(images < kMostImagesToAdvise)) return std::nullopt;
   return std::max<int64_t>(n + 1, static_cast<int64_t>(std::ceil(images)));
 }

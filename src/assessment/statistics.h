@@ -44,11 +44,28 @@ struct Estimate {
 // Student's t on the log-odds with the bootstrap's deviation. Where fewer than two photographs' worth of pairs is on
 // one side, 0 and 1 included, and below 10 photographs, the bootstrap sees too little: there the ends are as wide at
 // least as Clopper and Pearson's for n/2 pairs that share no photograph.
-Estimate AreaUnderCurve(std::span<const float> d, int n, uint64_t seed);
+//
+// `pairs`, [n,n], says which (x,y) are compared; empty: all. Give it with (y,x) for every (x,y): then a reconstruction
+// that is the same for all photographs has 0.5 exactly.
+Estimate AreaUnderCurve(std::span<const float> d, int n, uint64_t seed, std::span<const uint8_t> pairs = {});
+
+// The area of `a` minus that of `b`, over the same photographs and pairs, both resampled together. At the ends, where
+// the bootstrap sees nothing, as wide at least as the two intervals allow (Zou and Donner 2008, without correlation).
+Estimate AucDifference(std::span<const float> a, std::span<const float> b, int n, uint64_t seed,
+                       std::span<const uint8_t> pairs = {});
+
+// The mean of values that belong to one photograph each: the wider of the bootstrap's percentiles and Student's t.
+Estimate MeanOf(std::span<const double> values, uint64_t seed);
+
+// The difference of two shares of the same `n` photographs, of which `only_a` count for the first alone and `only_b`
+// for the second alone (Tango 1998); where one of them is 0, as wide at least as Clopper and Pearson's for the other.
+Estimate PairedShareDifference(int only_a, int only_b, int n);
 
 // How many photographs would bring the end of the interval to `margin`, where the interval of n holds it: widths shrink
 // with the square root. None if the estimate is too near the margin for any sensible number.
 std::optional<int64_t> ImagesToDecide(const Estimate& auc, int n, double margin);
+// The same for an estimate that has no ends, such as a difference.
+std::optional<int64_t> ImagesToDecideMean(const Estimate& mean, int n, double margin);
 
 // Clopper and Pearson 1934: `hits` of `trials`, which may be fractional.
 Estimate ShareOf(double hits, double trials);

@@ -141,7 +141,7 @@ std::string ExhibitItem(const Assessment& a, const Exhibit& exhibit) {
   const Answer &seen = photograph.answer, &guessed = exhibit.revealed.answer;
   const bool hit = seen.label == guessed.label;
   const std::string truth = Escape(LabelOf(a, seen.label)), guess = Escape(LabelOf(a, guessed.label));
-  const auto image = [](const Picture& picture, const std::string& alt) {
+  const auto image = [](const EncodedPicture& picture, const std::string& alt) {
     return Concat("<img alt=\"", alt, "\" width=\"", picture.width, "\" height=\"", picture.height, "\" src=\"",
                   DataUri(picture.mime, picture.bytes), "\">");
   };

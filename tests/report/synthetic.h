@@ -101,7 +101,7 @@ inline std::vector<Exhibit> SyntheticExhibits(const Assessment& a) {
         image.rgb.insert(image.rgb.end(), rgb, rgb + 3);
       }
     }
-    return Picture{map ? EncodePng(image).value() : EncodeJpeg(image, 80).value(), map ? "image/png" : "image/jpeg",
+    return EncodedPicture{map ? EncodePng(image).value() : EncodeJpeg(image, 80).value(), map ? "image/png" : "image/jpeg",
                    static_cast<int>(side), static_cast<int>(side)};
   };
   std::vector<Exhibit> exhibits;
