@@ -7,7 +7,9 @@
 #include <thread>
 #include <utility>
 
+#include "assessment/attack_child.h"
 #include "assessment/cost.h"
+#include "assessment/recover.h"
 #include "crypto/primitives.h"
 #include "engine/compiled_network.h"
 #include "graph/cuts.h"
@@ -26,10 +28,10 @@ StatusOr<std::string> FileSha256(const std::string& path, size_t limit) {
 }
 
 // Regular files, hidden ones aside, by name. Those that are no photographs are found out when they are decoded.
-StatusOr<std::vector<std::string>> ListFiles(const std::string& folder) {
+StatusOr<std::vector<std::string>> ListFiles(const std::string& folder, std::string_view flag) {
   std::error_code error;
   fs::directory_iterator it(folder, error);
-  if (error) return NotFound(folder, ": ", error.message(), "; --images names a folder of photographs");
+  if (error) return NotFound(folder, ": ", error.message(), "; ", flag, " names a folder of photographs");
   std::vector<std::string> files;
   for (; it != fs::directory_iterator(); it.increment(error)) {
     if (error) return Internal(folder, ": ", error.message());
@@ -37,7 +39,7 @@ StatusOr<std::vector<std::string>> ListFiles(const std::string& folder) {
     std::error_code ignored;
     if (!name.starts_with('.') && it->is_regular_file(ignored)) files.push_back(std::move(name));
   }
-  if (files.empty()) return InvalidArgument(folder, ": no files; --images names a folder of photographs");
+  if (files.empty()) return InvalidArgument(folder, ": no files; ", flag, " names a folder of photographs");
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -74,21 +76,69 @@ StatusOr<std::vector<ValueId>> ResolveCuts(const Graph& model, const std::vector
   return cuts;
 }
 
+// Of each file the digest of its contents, "" where it cannot be read, and of them all.
+std::string DigestFiles(const std::string& folder, const std::vector<std::string>& files,
+                        std::vector<std::string>& digests) {
+  ByteWriter contents;
+  for (const std::string& file : files) {
+    const auto digest = FileSha256(folder + "/" + file, kMaxImageFileBytes);
+    digests.push_back(digest.ok() ? *digest : "");
+    contents.Text(digests.back());
+  }
+  return HexEncode(Sha256(contents.bytes()));
+}
+
+// Half of the files to the attacker, the other half under attack, both in order.
+void Split(uint64_t seed, std::vector<std::string>& files, std::vector<std::string>& attacker) {
+  const int n = static_cast<int>(files.size());
+  Random random(seed ^ 0x5b117);
+  const std::vector<int> chosen = Sample(n, n / 2, random);
+  std::vector<std::string> kept;
+  for (int i = 0, at = 0; i < n; ++i) {
+    const bool taken = at < static_cast<int>(chosen.size()) && chosen[at] == i;
+    at += taken;
+    (taken ? attacker : kept).push_back(std::move(files[i]));
+  }
+  files = std::move(kept);
+}
+
+// The attacker's files. One that is under attack as well would make the attack too easy: it is left out.
+Status AddAttacker(const AssessOptions& options, const std::vector<std::string>& digests, Plan& plan,
+                   std::vector<Skipped>& skipped) {
+  const std::string& folder = options.attacker_images.empty() ? options.images : options.attacker_images;
+  if (!options.attacker_images.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(plan.attacker_files, ListFiles(folder, "--attacker-images"));
+  }
+  std::vector<std::string> own, kept;
+  plan.attacker_sha256 = DigestFiles(folder, plan.attacker_files, own);
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (std::find(digests.begin(), digests.end(), own[i]) == digests.end() || own[i].empty()) {
+      kept.push_back(std::move(plan.attacker_files[i]));
+    } else {
+      skipped.push_back({plan.attacker_files[i], Concat(folder, "/", plan.attacker_files[i],
+                                                        ": the attacker's photograph is also under attack")});
+    }
+  }
+  plan.attacker_files = std::move(kept);
+  if (plan.attacker_files.empty()) {
+    return InvalidArgument(folder,
+                           ": no photograph is left for the attacker: --attacker-images names a folder of others");
+  }
+  return OkStatus();
+}
+
 // File contents' digests go to `digests`.
-StatusOr<Plan> MakePlan(const AssessOptions& options, const Assessment& assessment, std::vector<std::string>& digests) {
+StatusOr<Plan> MakePlan(const AssessOptions& options, Assessment& assessment, std::vector<std::string>& digests) {
   Plan plan;
   plan.model_sha256 = assessment.model_sha256;
   plan.oracle_sha256 = assessment.oracle_sha256;
   plan.preprocessing = PreprocessingToJson(options.preprocessing);
   plan.oracle_preprocessing = PreprocessingToJson(options.oracle_preprocessing);
-  INFENCLAVE_ASSIGN_OR_RETURN(plan.files, ListFiles(options.images));
-  ByteWriter contents;
-  for (const std::string& file : plan.files) {
-    const auto digest = FileSha256(options.images + "/" + file, kMaxImageFileBytes);
-    digests.push_back(digest.ok() ? *digest : "");
-    contents.Text(digests.back());
-  }
-  plan.images_sha256 = HexEncode(Sha256(contents.bytes()));
+  INFENCLAVE_ASSIGN_OR_RETURN(plan.files, ListFiles(options.images, "--images"));
+  const bool attacker = NeedsAttacker(options.attacks);
+  if (attacker && options.attacker_images.empty()) Split(options.seed, plan.files, plan.attacker_files);
+  plan.images_sha256 = DigestFiles(options.images, plan.files, digests);
+  if (attacker) INFENCLAVE_RETURN_IF_ERROR(AddAttacker(options, digests, plan, assessment.skipped));
   for (const CutResult& cut : assessment.cuts) plan.cuts.push_back(cut.name);
   plan.maps_limit = options.maps;
   plan.seed = options.seed;
@@ -130,6 +180,42 @@ std::string ProcessorName() {
   return std::string(text.substr(from, text.find('\n', from) - from));
 }
 
+// Disks that are full or failing, and children that were killed, are nothing that the next run would meet again.
+Status SayWhatIsKept(const Status& status, const std::string& out) {
+  if (status.code() != StatusCode::kResourceExhausted && status.code() != StatusCode::kInternal) return status;
+  return MakeStatus(status.code(), Concat(MessageOf(status), "; what was computed is kept in ", out,
+                                          "/state: the same command goes on from there"));
+}
+
+Status MeasureCosts(const Graph& model, const std::vector<ValueId>& cuts, const ProgressFn& progress,
+                    Assessment& assessment) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Cost whole, CostOf(model));
+  assessment.total_flops = whole.flops;
+  for (size_t i = 0; i < cuts.size(); ++i) {
+    INFENCLAVE_ASSIGN_OR_RETURN(assessment.cuts[i].cost, MeasureCost(model, cuts[i], whole.flops));
+    progress("latency of each cut", static_cast<int64_t>(i + 1), static_cast<int64_t>(cuts.size()));
+  }
+  return OkStatus();
+}
+
+void DescribeRun(const AssessOptions& options, int threads, Assessment& assessment) {
+  assessment.run.command = options.command;
+  assessment.run.version = options.version;
+  assessment.run.processor = ProcessorName();
+  assessment.run.engine = EffectiveIsa();
+  assessment.run.threads = threads;
+  assessment.run.finished = NowUtc();
+}
+
+// In the report's order, each once.
+std::vector<std::string> InOrder(const std::vector<std::string>& attacks) {
+  std::vector<std::string> ordered;
+  for (std::string_view attack : kAllAttacks) {
+    if (std::find(attacks.begin(), attacks.end(), attack) != attacks.end()) ordered.emplace_back(attack);
+  }
+  return ordered;
+}
+
 }  // namespace
 
 StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const ProgressFn& progress) {
@@ -137,13 +223,17 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
   Assessment& assessment = result.assessment;
   assessment.model = options.model_path;
   assessment.oracle = options.oracle_path;
-  assessment.attacks = {"kl"};
+  assessment.attacks = InOrder(options.attacks);
   assessment.margins = options.margins;
   assessment.seed = options.seed;
   assessment.maps_limit = options.maps;
   INFENCLAVE_ASSIGN_OR_RETURN(assessment.model_sha256, FileSha256(options.model_path, kMaxModelBytes));
   INFENCLAVE_ASSIGN_OR_RETURN(assessment.oracle_sha256, FileSha256(options.oracle_path, kMaxModelBytes));
   INFENCLAVE_RETURN_IF_ERROR(CheckLabels(options, assessment));
+  std::string program = options.attack_program;
+  if (program.empty() && !options.merge && NeedsAttackProgram(options.attacks)) {
+    INFENCLAVE_ASSIGN_OR_RETURN(program, FindAttackProgram());
+  }
 
   KlJob job;
   job.model = options.model;
@@ -153,6 +243,7 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
   job.folder = options.images;
   job.threads =
       options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  job.maps = assessment.attacks.front() == "kl";
   INFENCLAVE_ASSIGN_OR_RETURN(job.cuts, ResolveCuts(*options.model, options.cuts, assessment));
   std::vector<std::string> digests;
   INFENCLAVE_ASSIGN_OR_RETURN(const Plan plan, MakePlan(options, assessment, digests));
@@ -161,34 +252,22 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
                               StateFolder::Open(options.out, plan, options.merge ? kNoShard : options.shard));
 
   if (!options.merge) {
-    const Status status = ScorePhotographs(job, options.shard, state, progress);
-    // A full disk, a quota, a failing disk: nothing that the next run would meet again.
-    if (status.code() == StatusCode::kResourceExhausted || status.code() == StatusCode::kInternal) {
-      return MakeStatus(status.code(), Concat(MessageOf(status), "; what was computed is kept in ", options.out,
-                                              "/state: the same command goes on from there"));
-    }
-    INFENCLAVE_RETURN_IF_ERROR(status);
-    if (options.shard.count > 1) return std::optional<AssessResult>();
+    INFENCLAVE_RETURN_IF_ERROR(SayWhatIsKept(ScorePhotographs(job, options.shard, state, progress), options.out));
   }
-  INFENCLAVE_RETURN_IF_ERROR(CollectKl(job, state, assessment));
+  const bool whole = options.merge || options.shard.count == 1;
+  if (whole) INFENCLAVE_RETURN_IF_ERROR(CollectKl(job, state, assessment));
+  if (NeedsAttacker(options.attacks)) {
+    INFENCLAVE_RETURN_IF_ERROR(SayWhatIsKept(Recover(options, job, state, program, progress, assessment), options.out));
+  }
+  if (!whole) return std::optional<AssessResult>();
   for (Photograph& photograph : assessment.photographs) {
     const auto file = std::lower_bound(plan.files.begin(), plan.files.end(), photograph.file);
     photograph.sha256 = digests[file - plan.files.begin()];
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(const Cost whole, CostOf(*options.model));
-  assessment.total_flops = whole.flops;
-  for (size_t i = 0; i < job.cuts.size(); ++i) {
-    INFENCLAVE_ASSIGN_OR_RETURN(assessment.cuts[i].cost, MeasureCost(*options.model, job.cuts[i], whole.flops));
-    progress("latency of each cut", static_cast<int64_t>(i + 1), static_cast<int64_t>(job.cuts.size()));
-  }
+  INFENCLAVE_RETURN_IF_ERROR(MeasureCosts(*options.model, job.cuts, progress, assessment));
   Conclude(assessment);
   INFENCLAVE_ASSIGN_OR_RETURN(result.exhibits, MakeExhibits(job, assessment));
-  assessment.run.command = options.command;
-  assessment.run.version = options.version;
-  assessment.run.processor = ProcessorName();
-  assessment.run.engine = EffectiveIsa();
-  assessment.run.threads = job.threads;
-  assessment.run.finished = NowUtc();
+  DescribeRun(options, job.threads, assessment);
   return std::optional<AssessResult>(std::move(result));
 }
 

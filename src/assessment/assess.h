@@ -21,10 +21,23 @@ struct AssessOptions {
   const Graph* model = nullptr;
   const Graph* oracle = nullptr;
   Preprocessing preprocessing, oracle_preprocessing;
-  std::vector<std::string> oracle_labels;  // empty, or one per class of the oracle
-  std::string images, out;                 // folders
-  std::vector<std::string> cuts;           // names; empty: every cut point
-  int maps = 0;                            // per cut; 0: every map
+  std::vector<std::string> oracle_labels;     // empty, or one per class of the oracle
+  std::string images, out;                    // folders
+  std::vector<std::string> cuts;              // names; empty: every cut point
+  std::vector<std::string> attacks = {"kl"};  // of kAllAttacks
+  // The attacker's photographs; empty: half of `images`, drawn by seed, where an attack needs any, and the other half
+  // is under attack.
+  std::string attacker_images;
+  std::vector<std::string> labels;      // of the model's classes; empty, or one per class
+  const Graph* public_model = nullptr;  // that the attacker has: for the decoder's loss and the label attack
+  Preprocessing public_preprocessing;
+  std::vector<std::string> public_labels;
+  std::string attack_program;  // empty: infenclave-attacks beside this executable
+  double attack_seconds = 0;   // of training each, 0: until it has converged
+  int64_t attack_steps = 0;    // at most, 0: the attack's own limit
+  int whitebox_images = 32;
+  bool exhaustive = false;  // train at every cut
+  int maps = 0;             // per cut; 0: every map
   uint64_t seed = 1;
   Margins margins;
   int threads = 0;  // 0: one per processor

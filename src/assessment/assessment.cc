@@ -19,9 +19,22 @@ std::string Place(const Assessment& a, int cut) {
   return Concat("'", a.cuts[cut].name, "' (cut ", a.cuts[cut].depth + 1, " of ", a.cut_points, ")");
 }
 
+// "the KL oracle's AUC is 0.7 [0.6, 0.8], the margin 0.6"
 std::string Evidence(const Score& score) {
-  return Concat("the KL oracle's AUC is ", Fixed(score.estimate.value, 3), " [", Fixed(score.estimate.lower, 3), ", ",
-                Fixed(score.estimate.upper, 3), "], the margin ", Fixed(score.margin, 3));
+  if (score.doubt == Doubt::kNotRun) return Concat("the attack ", score.attack, " has not been run");
+  const bool decibel = score.name == "psnr", share = score.name == "top1";
+  const auto number = [&](double v) { return decibel ? Fixed(v, 2) : share ? Fixed(100 * v, 1) : Fixed(v, 3); };
+  const std::string unit = decibel ? " dB" : share ? " points" : "";
+  const std::string range =
+      Concat(number(score.estimate.value), " [", number(score.estimate.lower), ", ", number(score.estimate.upper), "]",
+             unit, ", the margin ", number(score.margin), unit);
+  if (score.baseline.empty()) return Concat("the KL oracle's AUC is ", range);
+  std::string text = Concat("the attack ", score.attack, " exceeds the baseline '", score.baseline, "' in ",
+                            NameOfScore(score.name), " by ", range);
+  if (score.estimate.upper > score.margin) return text;
+  if (score.doubt == Doubt::kLimitedByData) text += ", but it still gets better with more photographs";
+  if (score.doubt == Doubt::kStrengthUnknown) text += ", but it was not tried with fewer photographs";
+  return text;
 }
 
 // The latest cut with a verdict, where a search for a safe one must have ended.
@@ -54,7 +67,9 @@ std::string WhyThis(const Assessment& a, int cut) {
   const CutVerdict& verdict = a.cuts[cut].verdict;
   std::string bounds;
   for (const CutVerdict::CriticalMargin& c : verdict.critical) {
-    bounds += Concat(bounds.empty() ? "" : ", ", c.attack, ' ', c.score, " at most ", Fixed(c.margin, 3));
+    if (c.score != "auc") continue;  // the others are in the table
+    bounds += Concat(bounds.empty() ? "" : ", ", c.attack, " AUC ",
+                     c.attack == "kl" ? "at most " : "beyond it at most ", Fixed(c.margin, 3));
   }
   std::string why =
       Concat(Place(a, cut), " is the earliest cut at which, and after which, every score stays within its ",
@@ -66,6 +81,13 @@ std::string WhyThis(const Assessment& a, int cut) {
 }
 
 }  // namespace
+
+std::string_view NameOfScore(std::string_view score) {
+  if (score == "psnr") return "PSNR";
+  if (score == "ssim") return "SSIM";
+  if (score == "top1") return "top-1";
+  return "AUC";
+}
 
 std::string LabelOf(const Assessment& assessment, int label) {
   if (label >= 0 && label < static_cast<int>(assessment.labels.size())) return assessment.labels[label];
@@ -88,19 +110,56 @@ std::vector<double> GreyRatios(const Assessment& assessment) {
   return ratios;
 }
 
-void Conclude(Assessment& assessment) {
-  std::vector<std::vector<Score>> scores;
-  for (CutResult& cut : assessment.cuts) {
-    cut.scores.clear();
-    if (cut.kl) {
-      Score score{"kl", "auc", cut.kl->auc, assessment.margins.kl_auc, {}};
-      if (Judge(score) == Safety::kUndecided) {
-        score.images_to_decide = ImagesToDecide(cut.kl->auc, static_cast<int>(assessment.control.size()), score.margin);
+namespace {
+
+bool RecoversPictures(const std::string& attack) { return attack != "kl" && attack != "label"; }
+
+// An attack counts for a cut where it ran, and where it found nothing at an earlier one, of which this is a function.
+void AddWhatDidNotRun(Assessment& assessment) {
+  for (const std::string& attack : assessment.attacks) {
+    if (!RecoversPictures(attack)) continue;
+    bool covered = false;
+    for (CutResult& cut : assessment.cuts) {
+      const auto run =
+          std::find_if(cut.attacks.begin(), cut.attacks.end(), [&](const AttackRun& r) { return r.attack == attack; });
+      if (run != cut.attacks.end()) {
+        covered = std::all_of(run->differences.begin(), run->differences.end(),
+                              [](const Score& score) { return Judge(score) == Safety::kSafe; });
+      } else if (!covered) {
+        Score score;
+        score.attack = attack;
+        score.doubt = Doubt::kNotRun;
+        cut.scores.push_back(std::move(score));
       }
-      cut.scores.push_back(std::move(score));
     }
-    scores.push_back(cut.scores);
   }
+}
+
+void AddScores(Assessment& assessment, CutResult& cut) {
+  cut.scores.clear();
+  if (cut.kl) {
+    Score score{"kl", "auc", cut.kl->auc, assessment.margins.kl_auc, {}, {}, Doubt::kNone};
+    if (Judge(score) == Safety::kUndecided) {
+      score.images_to_decide = ImagesToDecide(cut.kl->auc, static_cast<int>(assessment.control.size()), score.margin);
+    }
+    cut.scores.push_back(std::move(score));
+  }
+  for (AttackRun& run : cut.attacks) {
+    for (Score& score : run.differences) {
+      const bool wide = score.estimate.lower <= score.margin && score.estimate.upper > score.margin;
+      if (wide) score.images_to_decide = ImagesToDecideMean(score.estimate, run.scores.images, score.margin);
+      cut.scores.push_back(score);
+    }
+  }
+}
+
+}  // namespace
+
+void Conclude(Assessment& assessment) {
+  for (CutResult& cut : assessment.cuts) AddScores(assessment, cut);
+  AddWhatDidNotRun(assessment);
+  std::vector<std::vector<Score>> scores;
+  for (const CutResult& cut : assessment.cuts) scores.push_back(cut.scores);
   const std::vector<CutVerdict> verdicts = JudgeCuts(scores);
   for (size_t i = 0; i < verdicts.size(); ++i) assessment.cuts[i].verdict = verdicts[i];
   assessment.recommended = EarliestSafeCut(verdicts);

@@ -16,9 +16,12 @@ namespace infenclave {
 // run, and the report names them.
 inline constexpr std::string_view kAllAttacks[] = {"kl", "patch", "decoder", "whitebox", "nearest", "label"};
 
-// Largest scores at which a cut still counts as safe.
+// Largest scores at which a cut still counts as safe: of the KL oracle its AUC, of attacks that recover pictures the
+// gain over the baseline.
 struct Margins {
   double kl_auc = 0.60;
+  double auc = 0.10, ssim = 0.05, psnr = 0.5, top1 = 0.05;
+  double label = 0.05;  // share of classes named beyond chance
 };
 
 // What the oracle sees: a class and how sure it is.
@@ -56,6 +59,53 @@ struct KlScores {
   Estimate auc;
 };
 
+// What an attack recovered, in figures: gains over the mean image, the oracle's answers, and the harder of two AUCs.
+struct AttackScores {
+  int images = 0;  // under attack
+  Estimate psnr, ssim, top1, top5, auc;
+  bool look_alikes = false;  // the AUC is against the photographs that look alike; else against all others
+};
+
+// One attack at one cut.
+struct AttackRun {
+  std::string attack;
+  AttackScores scores;
+  std::vector<Score> differences;                      // to the better baseline: psnr, ssim, top1, auc
+  int64_t steps = 0, parameters = 0, photographs = 0;  // photographs of the attacker
+  double seconds = 0;
+  bool converged = true;
+  std::string why;  // it stopped
+  struct Part {
+    int64_t photographs = 0;
+    AttackScores scores;
+  };
+  std::vector<Part> parts;            // with fewer of the attacker's photographs
+  std::vector<AttackScores> repeats;  // from other seeds; the strongest counts
+  std::optional<double> match;        // nearest: with the target's photograph among the attacker's
+  std::string weaker_than;            // a later cut at which the same attack recovers more: it is under-trained here
+  std::string reconstruction;         // path, for the gallery
+};
+
+struct BaselineRun {
+  std::string name;  // "nothing", "output/decoder", ...
+  AttackScores scores;
+  std::string reconstruction;
+};
+
+// Which score is which class: `named` is the share of `classes` that the attacker gets right.
+struct LabelAttempt {
+  std::string method;  // "rows", "1 query", "5 queries"
+  int classes = 0;
+  Estimate named;
+  double chance = 0;
+  Safety safety = Safety::kNotApplicable;
+};
+struct LabelResult {
+  std::vector<LabelAttempt> attempts;
+  std::string not_applicable;  // why there are none
+  std::string advice;          // one sentence
+};
+
 struct CutCost {
   int64_t ir_bytes = 0;                                 // f32, one photograph
   int64_t flops = 0, weight_bytes = 0, peak_bytes = 0;  // of the FrontNet (graph/cuts.h)
@@ -71,6 +121,7 @@ struct CutResult {
   Shape shape;
   std::optional<KlScores> kl;
   std::string kl_not_applicable;  // why, where kl is empty
+  std::vector<AttackRun> attacks;
   CutCost cost;
   std::vector<Score> scores;  // what the verdict judged
   CutVerdict verdict;
@@ -84,6 +135,13 @@ struct Assessment {
   std::vector<Skipped> skipped;
   // Indices of the photographs that were compared with each other: all, or a sample where there are many.
   std::vector<int> control;
+  // Of attacks that recover pictures: who attacks, what is attacked (indices into photographs), and what they are
+  // compared with.
+  int attacker_photographs = 0, attacker_pictures = 0;
+  std::vector<int> targets;
+  double mean_psnr = 0, mean_ssim = 0;  // of the mean image, to which psnr and ssim of attacks are added
+  std::vector<BaselineRun> baselines;
+  std::optional<LabelResult> label;
   int cut_points = 0;  // of the network; `cuts` may hold fewer
   std::vector<CutResult> cuts;
   int64_t total_flops = 0;
@@ -105,6 +163,8 @@ struct Assessment {
     int64_t evaluations = 0;
   } run;
 };
+
+std::string_view NameOfScore(std::string_view score);  // "psnr": "PSNR"
 
 // The oracle's name for a class: its label, else "class 17".
 std::string LabelOf(const Assessment& assessment, int label);

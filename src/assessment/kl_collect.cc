@@ -44,7 +44,7 @@ Status CollectKl(const KlJob& job, const StateFolder& state, Assessment& assessm
   std::vector<int> kept;        // places of the control's readable photographs
   for (uint32_t file = 0; file < plan.files.size(); ++file) {
     std::optional<KlRecord> record = state.Load(file);
-    if (!record || (record->skipped.empty() && record->cuts.size() != assessment.cuts.size())) {
+    if (!record || (job.maps && record->skipped.empty() && record->cuts.size() != assessment.cuts.size())) {
       return FailedPrecondition("photograph '", plan.files[file], "' has not been scored: run its shard (--shard ",
                                 file, " modulo the number of shards), or the command without --merge");
     }
@@ -59,7 +59,7 @@ Status CollectKl(const KlJob& job, const StateFolder& state, Assessment& assessm
       assessment.control.push_back(static_cast<int>(assessment.photographs.size()));
     }
     assessment.photographs.push_back({plan.files[file], {}, record->answer, record->bound, record->grey});
-    for (size_t cut = 0; cut < assessment.cuts.size(); ++cut) {
+    for (size_t cut = 0; job.maps && cut < assessment.cuts.size(); ++cut) {
       KlRecord::Cut& from = record->cuts[cut];
       if (from.against.empty()) continue;
       if (!assessment.cuts[cut].kl) assessment.cuts[cut].kl.emplace();
@@ -75,7 +75,7 @@ Status CollectKl(const KlJob& job, const StateFolder& state, Assessment& assessm
     return InvalidArgument(job.folder, ": ", n, " of ", plan.files.size(),
                            " files are photographs; at least 2 are needed, and about 24 to decide anything");
   }
-  for (size_t cut = 0; cut < assessment.cuts.size(); ++cut) {
+  for (size_t cut = 0; job.maps && cut < assessment.cuts.size(); ++cut) {
     CutResult& result = assessment.cuts[cut];
     const MapChoice choice = ChooseMaps(job.model->value(job.cuts[cut]), plan.maps_limit, plan.seed);
     result.kl_not_applicable = choice.not_applicable;

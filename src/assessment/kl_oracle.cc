@@ -89,6 +89,7 @@ class Scorer {
 Status Scorer::Start(const std::vector<uint32_t>& files) {
   for (ValueId cut : job_.cuts) {
     choices_.push_back(ChooseMaps(job_.model->value(cut), job_.plan->maps_limit, job_.plan->seed));
+    if (!job_.maps) choices_.back().chosen.clear();
     maps_per_photograph_ += static_cast<int64_t>(choices_.back().chosen.size());
   }
   INFENCLAVE_ASSIGN_OR_RETURN(front_, FrontNet::Create(*job_.model, job_.preprocessing, job_.cuts, choices_));
@@ -226,7 +227,7 @@ Status Scorer::Score(uint32_t file) {
   }
   INFENCLAVE_RETURN_IF_ERROR(AnswerOwn(*photograph, *work));
   INFENCLAVE_RETURN_IF_ERROR(front_->Run(*photograph));
-  for (size_t cut = 0; cut < choices_.size(); ++cut) {
+  for (size_t cut = 0; job_.maps && cut < choices_.size(); ++cut) {
     KlRecord::Cut& record = work->record.cuts.emplace_back();
     if (choices_[cut].chosen.empty()) continue;
     record.own.d = kInfinity;
@@ -304,7 +305,10 @@ void Scorer::Advance(int64_t done) {
 Status ScorePhotographs(const KlJob& job, Shard shard, const StateFolder& state, const ProgressFn& progress) {
   std::vector<uint32_t> files;
   for (uint32_t file = 0; file < job.plan->files.size(); ++file) {
-    if (shard.Holds(file) && !state.Load(file)) files.push_back(file);
+    if (!shard.Holds(file)) continue;
+    const std::optional<KlRecord> record = state.Load(file);
+    // A record without cuts is of a run whose attacks did not include this one.
+    if (!record || (job.maps && record->skipped.empty() && record->cuts.empty())) files.push_back(file);
   }
   if (files.empty()) return OkStatus();
   Scorer scorer(job, state, progress);

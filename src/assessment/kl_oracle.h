@@ -33,6 +33,7 @@ struct KlJob {
   std::string folder;  // of the plan's files
   const Plan* plan = nullptr;
   int threads = 1;
+  bool maps = true;  // else only the photographs are shown to the oracle
 };
 
 // Scores the shard's photographs that `state` does not hold yet, and saves each.

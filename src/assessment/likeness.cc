@@ -52,7 +52,7 @@ Status AskOracle(const Targets& targets, const std::vector<float>& pictures, Ora
   const size_t n = out.psnr.size(), batch = pool.batch();
   for (size_t begin = 0; begin < n; begin += batch) {
     const size_t end = std::min(n, begin + batch);
-    INFENCLAVE_RETURN_IF_ERROR(pool.Submit([&, begin, end](Oracle& oracle) -> Status {
+    const auto ask = [&, begin, end](Oracle& oracle) -> Status {
       for (size_t i = begin; i < end; ++i) {
         oracle.SetPicture(static_cast<int>(i - begin),
                           ToImage(std::span(pictures).subspan(i * kPictureValues, kPictureValues)));
@@ -70,7 +70,8 @@ Status AskOracle(const Targets& targets, const std::vector<float>& pictures, Ora
         out.top5[i] = before < 5;
       }
       return OkStatus();
-    }));
+    };
+    INFENCLAVE_RETURN_IF_ERROR(pool.Submit(ask));
   }
   return pool.Drain();
 }
@@ -124,7 +125,9 @@ Likeness FirstOf(const Likeness& likeness, int n) {
 
 std::vector<uint8_t> LookAlikes(const Targets& targets, int n) {
   KlRows rows(targets.classes);
-  const auto answer = [&](int i) { return std::span(targets.probabilities).subspan(i * targets.classes, targets.classes); };
+  const auto answer = [&](int i) {
+    return std::span(targets.probabilities).subspan(i * targets.classes, targets.classes);
+  };
   for (int x = 0; x < n; ++x) rows.Add(answer(x));
   std::vector<float> divergence(static_cast<size_t>(n) * n);  // row y, column x: KL(V(x) || V(y))
   for (int y = 0; y < n; ++y) rows.Against(answer(y), std::span(divergence).subspan(static_cast<size_t>(y) * n, n));

@@ -27,9 +27,9 @@ struct Targets {
 
 // Of n reconstructions, in the order of their photographs.
 struct Likeness {
-  std::vector<double> psnr, ssim;     // gain over the mean image, of each
-  std::vector<uint8_t> top1, top5;    // whether the photograph's top-1 is the reconstruction's, or among its first five
-  std::vector<float> distance;        // [n,n]: 1 - correlation of reconstruction x with photograph y
+  std::vector<double> psnr, ssim;   // gain over the mean image, of each
+  std::vector<uint8_t> top1, top5;  // whether the photograph's top-1 is the reconstruction's, or among its first five
+  std::vector<float> distance;      // [n,n]: 1 - correlation of reconstruction x with photograph y
   int n() const { return static_cast<int>(psnr.size()); }
 };
 

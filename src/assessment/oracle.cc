@@ -94,8 +94,7 @@ void Oracle::SetPhotograph(int k, const Image& photograph) {
 }
 
 void Oracle::SetPicture(int k, const Image& picture) {
-  const Image stretched =
-      Resize(picture, preprocessing_.width, preprocessing_.height, Preprocessing::Filter::kBicubic);
+  const Image stretched = Resize(picture, preprocessing_.width, preprocessing_.height, Preprocessing::Filter::kBicubic);
   Normalize(preprocessing_, stretched.rgb, Slot(k));
 }
 

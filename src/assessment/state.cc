@@ -80,6 +80,10 @@ std::string PlanToJson(const Plan& plan) {
                                  {"photographs", plan.files},
                                  {"photographs' contents", plan.images_sha256},
                                  {"control photographs", plan.control}};
+  if (!plan.attacker_files.empty()) {
+    json["attacker's photographs"] = plan.attacker_files;
+    json["attacker's photographs' contents"] = plan.attacker_sha256;
+  }
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

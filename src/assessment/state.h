@@ -28,6 +28,9 @@ struct Plan {
   int maps_limit = 0;
   uint64_t seed = 0;
   std::vector<int> control;  // indices of files whose answers every IR is scored against, ascending
+  // Of attacks that recover pictures or classes; empty without any.
+  std::vector<std::string> attacker_files;
+  std::string attacker_sha256;
 
   bool operator==(const Plan&) const = default;
 };
@@ -70,6 +73,7 @@ class StateFolder {
   // None if the photograph has not been scored. A damaged record counts as none: it is made again.
   std::optional<KlRecord> Load(uint32_t file) const;
   Status Save(const KlRecord& record) const;
+  std::string digest() const { return HexEncode(digest_); }  // of the plan
 
  private:
   StateFolder(std::string path, Bytes digest, UniqueFd lock)

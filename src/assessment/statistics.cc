@@ -168,6 +168,15 @@ std::vector<int> Sample(int n, int count, Random& random) {
   return chosen;
 }
 
+void Shuffle(std::vector<int>& values, Random& random) {
+  for (size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[random.Below(i)]);
+}
+
+double AucValue(std::span<const float> d, int n, std::span<const uint8_t> pairs) {
+  const Pairs compared = Compare(d, n, pairs);
+  return Sum(compared.wins) / Sum(compared.counted);
+}
+
 Estimate AreaUnderCurve(std::span<const float> d, int n, uint64_t seed, std::span<const uint8_t> pairs) {
   const Pairs compared = Compare(d, n, pairs);
   const double auc = Sum(compared.wins) / Sum(compared.counted);

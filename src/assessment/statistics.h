@@ -32,6 +32,9 @@ class Random {
 // `count` of 0 .. n-1, each subset equally likely, in ascending order; all of them if count >= n.
 std::vector<int> Sample(int n, int count, Random& random);
 
+// Every order equally likely (Fisher and Yates).
+void Shuffle(std::vector<int>& values, Random& random);
+
 struct Estimate {
   double value = 0, lower = 0, upper = 0;
 };
@@ -48,6 +51,7 @@ struct Estimate {
 // `pairs`, [n,n], says which (x,y) are compared; empty: all. Give it with (y,x) for every (x,y): then a reconstruction
 // that is the same for all photographs has 0.5 exactly.
 Estimate AreaUnderCurve(std::span<const float> d, int n, uint64_t seed, std::span<const uint8_t> pairs = {});
+double AucValue(std::span<const float> d, int n, std::span<const uint8_t> pairs = {});  // without the interval
 
 // The area of `a` minus that of `b`, over the same photographs and pairs, both resampled together. At the ends, where
 // the bootstrap sees nothing, as wide at least as the two intervals allow (Zou and Donner 2008, without correlation).

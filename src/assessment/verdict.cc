@@ -47,7 +47,10 @@ std::string_view NameOf(Safety safety) {
 }
 
 Safety Judge(const Score& score) {
-  if (score.estimate.upper <= score.margin) return Safety::kSafe;
+  if (score.doubt == Doubt::kNotRun) return Safety::kUndecided;
+  if (score.estimate.upper <= score.margin) {
+    return score.doubt == Doubt::kNone ? Safety::kSafe : Safety::kUndecided;
+  }
   return score.estimate.lower > score.margin ? Safety::kUnsafe : Safety::kUndecided;
 }
 
@@ -65,7 +68,7 @@ std::vector<CutVerdict> JudgeCuts(const std::vector<std::vector<Score>>& scores)
         verdict.deciding_cut = cut;
         verdict.deciding_score = s;
       }
-      RaiseCritical(verdict.critical, scores[cut][s]);
+      if (scores[cut][s].doubt != Doubt::kNotRun) RaiseCritical(verdict.critical, scores[cut][s]);
     }
     later = verdict;
     // That every later cut is safe does not make this one so where nothing could be asked about it.

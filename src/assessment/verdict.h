@@ -22,12 +22,22 @@ namespace infenclave {
 enum class Safety : uint8_t { kSafe, kUnsafe, kUndecided, kNotApplicable };
 std::string_view NameOf(Safety safety);  // "safe", "unsafe", "undecided", "not applicable"
 
+// What keeps a score within its margin from counting as safe.
+enum class Doubt : uint8_t {
+  kNone,
+  kNotRun,           // the attack has not been run here, nor found nothing at an earlier cut
+  kLimitedByData,    // with more photographs the attacker still gets better, and would pass the margin soon
+  kStrengthUnknown,  // nobody has looked whether it does
+};
+
 // One score of one attack at one cut. Larger is more leakage.
 struct Score {
   std::string attack, name;  // "kl", "auc"
-  Estimate estimate;
+  Estimate estimate;         // of attacks that recover pictures: the difference to the baseline
   double margin = 0;
   std::optional<int64_t> images_to_decide;  // where the interval holds the margin
+  std::string baseline;                     // what it was compared with, if anything
+  Doubt doubt = Doubt::kNone;               // kNotRun: there is no estimate
 };
 
 struct CutVerdict {
