@@ -52,6 +52,109 @@ Json KlJson(const Assessment& a, const CutResult& cut) {
           {"maps", {{"total", kl.maps}, {"scored", kl.scored}, {"constant", kl.constant}, {"repeated", kl.repeated}}}};
 }
 
+std::string_view NameOf(Doubt doubt) {
+  switch (doubt) {
+    case Doubt::kNotRun:
+      return "not run";
+    case Doubt::kLimitedByData:
+      return "attacker limited by data";
+    case Doubt::kStrengthUnknown:
+      return "not tried with fewer photographs";
+    case Doubt::kNone:
+      break;
+  }
+  return "";
+}
+
+void AddEstimate(Json& json, const std::string& name, const Estimate& e) {
+  json[name] = Number(e.value);
+  json[name + "_interval"] = Interval(e);
+}
+
+Json ScoresJson(const AttackScores& scores) {
+  Json json = {{"images", scores.images}};
+  AddEstimate(json, "psnr", scores.psnr);
+  AddEstimate(json, "ssim", scores.ssim);
+  AddEstimate(json, "top1", scores.top1);
+  AddEstimate(json, "top5", scores.top5);
+  AddEstimate(json, "auc", scores.auc);
+  json["auc_against"] = scores.look_alikes ? "look-alikes" : "all";
+  return json;
+}
+
+Json DifferencesJson(const AttackRun& run) {
+  Json json = Json::object();
+  for (const Score& score : run.differences) {
+    json[score.name] = {{"value", Number(score.estimate.value)},
+                        {"interval", Interval(score.estimate)},
+                        {"baseline", score.baseline},
+                        {"margin", score.margin},
+                        {"safe", Safe(Judge(score))}};
+    if (score.doubt != Doubt::kNone) json[score.name]["doubt"] = NameOf(score.doubt);
+  }
+  return json;
+}
+
+Safety OwnOf(const AttackRun& run) {
+  Safety safety = Safety::kSafe;
+  for (const Score& score : run.differences) {
+    const Safety own = Judge(score);
+    if (own == Safety::kUnsafe || safety == Safety::kSafe) safety = own;
+  }
+  return safety;
+}
+
+Json AttacksJson(const CutResult& cut) {
+  Json attacks = Json::object();
+  for (const AttackRun& run : cut.attacks) {
+    Json json = ScoresJson(run.scores);
+    json["safe"] = Safe(OwnOf(run));
+    json["over_baseline"] = DifferencesJson(run);
+    json["training"] = {{"photographs", run.photographs}, {"steps", run.steps}, {"parameters", run.parameters},
+                        {"converged", run.converged},     {"why", run.why},     {"seconds", run.seconds}};
+    if (!run.parts.empty()) {
+      json["with_fewer_photographs"] = Json::array();
+      for (const AttackRun::Part& part : run.parts) {
+        Json scores = ScoresJson(part.scores);
+        scores["photographs"] = part.photographs;
+        json["with_fewer_photographs"].push_back(std::move(scores));
+      }
+    }
+    if (!run.repeats.empty()) {
+      json["other_seeds"] = Json::array();
+      for (const AttackScores& scores : run.repeats) json["other_seeds"].push_back(ScoresJson(scores));
+    }
+    if (run.match) json["match"] = *run.match;
+    if (!run.weaker_than.empty()) json["under_trained"] = {{"weaker_than_at", run.weaker_than}};
+    attacks[run.attack] = std::move(json);
+  }
+  return attacks;
+}
+
+Json BaselinesJson(const Assessment& a) {
+  Json json = Json::object();
+  if (a.baselines.empty()) return json;
+  json["mean_image"] = {{"psnr", a.mean_psnr}, {"ssim", a.mean_ssim}};
+  for (const BaselineRun& run : a.baselines) json[run.name] = ScoresJson(run.scores);
+  return json;
+}
+
+Json LabelJson(const Assessment& a) {
+  if (!a.label) return nullptr;
+  Json attempts = Json::array();
+  for (const LabelAttempt& attempt : a.label->attempts) {
+    attempts.push_back({{"method", attempt.method},
+                        {"classes", attempt.classes},
+                        {"named", attempt.named.value},
+                        {"named_interval", Interval(attempt.named)},
+                        {"chance", attempt.chance},
+                        {"safe", Safe(attempt.safety)}});
+  }
+  Json json = {{"attempts", std::move(attempts)}, {"advice", a.label->advice}};
+  if (!a.label->not_applicable.empty()) json["not_applicable"] = a.label->not_applicable;
+  return json;
+}
+
 Json CostJson(const CutCost& cost) {
   const auto ms = [](const std::optional<double>& v) { return v ? Json(*v) : Json(nullptr); };
   return {{"ir_bytes", cost.ir_bytes},
@@ -83,8 +186,8 @@ Json VerdictJson(const Assessment& a, const CutResult& cut) {
 }
 
 Json CutJson(const Assessment& a, const CutResult& cut) {
-  return {{"name", cut.name},          {"depth", cut.depth},        {"shape", cut.shape},
-          {"kl", KlJson(a, cut)},      {"attacks", Json::object()}, {"verdict", VerdictJson(a, cut)},
+  return {{"name", cut.name},          {"depth", cut.depth},          {"shape", cut.shape},
+          {"kl", KlJson(a, cut)},      {"attacks", AttacksJson(cut)}, {"verdict", VerdictJson(a, cut)},
           {"cost", CostJson(cut.cost)}};
 }
 
@@ -115,12 +218,20 @@ std::string AssessmentToJson(const Assessment& a) {
   json["cut_points"] = a.cut_points;
   json["cuts"] = Json::array();
   for (const CutResult& cut : a.cuts) json["cuts"].push_back(CutJson(a, cut));
-  json["baselines"] = Json::object();
-  json["label"] = nullptr;
+  json["attacker"] = {{"photographs", a.attacker_photographs}, {"pictures", a.attacker_pictures}};
+  json["targets"] = a.targets;
+  json["baselines"] = BaselinesJson(a);
+  json["label"] = LabelJson(a);
   json["recommended"] = {{"cut", a.recommended < 0 ? Json(nullptr) : Json(a.cuts[a.recommended].name)},
                          {"why", a.why},
                          {"provisional", a.provisional}};
-  json["settings"] = {{"margins", {{"kl_auc", a.margins.kl_auc}}},
+  json["settings"] = {{"margins",
+                       {{"kl_auc", a.margins.kl_auc},
+                        {"auc", a.margins.auc},
+                        {"ssim", a.margins.ssim},
+                        {"psnr", a.margins.psnr},
+                        {"top1", a.margins.top1},
+                        {"label", a.margins.label}}},
                       {"seed", a.seed},
                       {"maps", a.maps_limit == 0 ? Json("all") : Json(a.maps_limit)},
                       {"interval", "one-sided 95 % at either end"},

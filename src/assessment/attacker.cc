@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
 #include <numeric>
+#include <thread>
+#include <utility>
 
 #include "assessment/statistics.h"
 #include "engine/compiled_network.h"
@@ -129,6 +133,88 @@ std::vector<std::string> Readable(const std::vector<std::string>& files, std::ve
   return usable;
 }
 
+// Batches of rows through the FrontNet on threads of their own, one network each; written in the rows' order.
+class IrWriter {
+ public:
+  IrWriter(const IrRequest& request, const Graph& front, const RowFile& pictures, const std::vector<int64_t>& rows)
+      : request_(request), front_(front), pictures_(pictures), rows_(rows) {}
+
+  Status Write(const std::string& path, const ProgressFn& progress, const std::string& stage) {
+    // A graph whose shapes hold for one picture only cannot be compiled for several.
+    batch_ = std::min<size_t>(kIrBatch, rows_.size());
+    if (batch_ > 1 && !CompileFor(batch_).ok()) batch_ = 1;
+    Shape shape = front_.value(front_.outputs[0]).shape;
+    INFENCLAVE_ASSIGN_OR_RETURN(const int64_t elements, NumElements(shape));
+    if (shape.size() != 4 && shape.size() != 2) shape = {1, elements};
+    shape[0] = static_cast<int64_t>(rows_.size());
+    INFENCLAVE_ASSIGN_OR_RETURN(RowWriter writer, RowWriter::Create(path, DType::kBf16, shape));
+    std::vector<std::thread> threads;
+    for (int t = 0; t < request_.threads; ++t) {
+      threads.emplace_back([&, t] { Work(static_cast<size_t>(t), writer, shape, progress, stage); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    INFENCLAVE_RETURN_IF_ERROR(status_);
+    return writer.Close();
+  }
+
+ private:
+  StatusOr<CompiledNetwork> CompileFor(size_t batch) const {
+    EngineOptions options;
+    options.batch = static_cast<int>(batch);
+    auto network = CompiledNetwork::Compile(front_, options);
+    if (!network.ok()) return Annotate(network.status(), Concat("FrontNet up to '", Name(), "'"));
+    return network;
+  }
+  const std::string& Name() const { return front_.value(front_.outputs[0]).name; }
+
+  // Every `threads`th batch, from number `batch` on.
+  void Work(size_t batch, RowWriter& writer, Shape shape, const ProgressFn& progress, const std::string& stage) {
+    auto network = CompileFor(batch_);
+    if (!network.ok()) return Fail(network.status());
+    Tensor input(DType::kF32, network->input_shapes()[0]), output(DType::kF32, network->output_shapes()[0]);
+    const size_t in_size = static_cast<size_t>(input.elements()) / batch_;
+    for (; batch * batch_ < rows_.size(); batch += static_cast<size_t>(request_.threads)) {
+      const size_t begin = batch * batch_, end = std::min(rows_.size(), begin + batch_);
+      for (size_t i = begin; i < end; ++i) {
+        Normalize(*request_.preprocessing, pictures_.Row(rows_[i]),
+                  input.as<float>().subspan((i - begin) * in_size, in_size));
+      }
+      const TensorView inputs[] = {input.view()};
+      const MutableTensorView outputs[] = {output.mutable_view()};
+      if (const Status status = network->Run(inputs, outputs); !status.ok()) return Fail(status);
+      const size_t out_size = static_cast<size_t>(output.elements()) / batch_;
+      const auto values = std::as_const(output).as<float>().first((end - begin) * out_size);
+      if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
+        return Fail(InvalidArgument("the model gives NaN or infinity at cut '", Name(),
+                                    "': check the model and --preprocessing"));
+      }
+      shape[0] = static_cast<int64_t>(end - begin);
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return turn_ == batch || !status_.ok(); });
+      if (!status_.ok()) return;
+      status_ = writer.Append({DType::kF32, shape, values.data()});
+      ++turn_;
+      progress(stage, static_cast<int64_t>(end), static_cast<int64_t>(rows_.size()));
+      changed_.notify_all();
+    }
+  }
+  void Fail(const Status& status) {
+    const std::lock_guard lock(mutex_);
+    if (status_.ok()) status_ = status;
+    changed_.notify_all();
+  }
+
+  const IrRequest& request_;
+  const Graph& front_;
+  const RowFile& pictures_;
+  const std::vector<int64_t>& rows_;
+  size_t batch_ = 1;
+  std::mutex mutex_;  // for what follows
+  std::condition_variable changed_;
+  size_t turn_ = 0;
+  Status status_;
+};
+
 }  // namespace
 
 PictureCounts CountPictures(int photographs) {
@@ -240,44 +326,8 @@ StatusOr<PictureFiles> MakeTargetPictures(const std::string& folder, const std::
 
 Status WriteIrs(const IrRequest& request, const RowFile& pictures, const std::vector<int64_t>& rows,
                 const std::string& path, const ProgressFn& progress, const std::string& stage) {
-  const std::string& name = request.model->value(request.cut).name;
   INFENCLAVE_ASSIGN_OR_RETURN(const Graph front, UpTo(*request.model, request.cut));
-  EngineOptions options;
-  options.threads = request.threads;
-  options.batch = static_cast<int>(std::min<int64_t>(kIrBatch, static_cast<int64_t>(rows.size())));
-  auto network = CompiledNetwork::Compile(front, options);
-  if (!network.ok() && options.batch > 1) {  // a graph whose shapes hold for one picture only
-    options.batch = 1;
-    network = CompiledNetwork::Compile(front, options);
-  }
-  if (!network.ok()) return Annotate(network.status(), Concat("FrontNet up to '", name, "'"));
-  Tensor input(DType::kF32, network->input_shapes()[0]), output(DType::kF32, network->output_shapes()[0]);
-  const size_t in_size = static_cast<size_t>(input.elements()) / options.batch,
-               out_size = static_cast<size_t>(output.elements()) / options.batch;
-  Shape shape = network->output_shapes()[0];
-  if (shape.size() != 4 && shape.size() != 2) shape = {0, static_cast<int64_t>(out_size)};
-  shape[0] = static_cast<int64_t>(rows.size());
-  INFENCLAVE_ASSIGN_OR_RETURN(RowWriter writer, RowWriter::Create(path, DType::kBf16, shape));
-  for (size_t begin = 0; begin < rows.size(); begin += options.batch) {
-    const size_t end = std::min(rows.size(), begin + options.batch);
-    for (size_t i = begin; i < end; ++i) {
-      Normalize(*request.preprocessing, pictures.Row(rows[i]),
-                input.as<float>().subspan((i - begin) * in_size, in_size));
-    }
-    const TensorView inputs[] = {input.view()};
-    const MutableTensorView outputs[] = {output.mutable_view()};
-    INFENCLAVE_RETURN_IF_ERROR(network->Run(inputs, outputs));
-    const auto values = std::as_const(output).as<float>().first((end - begin) * out_size);
-    if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
-      return InvalidArgument("the model gives NaN or infinity at cut '", name,
-                             "': check the model and --preprocessing");
-    }
-    Shape part = shape;
-    part[0] = static_cast<int64_t>(end - begin);
-    INFENCLAVE_RETURN_IF_ERROR(writer.Append({DType::kF32, part, values.data()}));
-    progress(stage, static_cast<int64_t>(end), static_cast<int64_t>(rows.size()));
-  }
-  return writer.Close();
+  return IrWriter(request, front, pictures, rows).Write(path, progress, stage);
 }
 
 std::vector<int64_t> RowsThatFit(const std::vector<int32_t>& photograph, int64_t elements) {

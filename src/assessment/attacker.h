@@ -48,7 +48,7 @@ StatusOr<PictureFiles> MakeAttackerPictures(const std::string& folder, const std
 StatusOr<PictureFiles> MakeTargetPictures(const std::string& folder, const std::vector<std::string>& files,
                                           const Preprocessing& preprocessing);
 
-// The tensor `cut` for `rows` rows of pictures [.,H,W,3] (all, where 0; picked evenly), bf16, into a .npy. Tensors of
+// The tensor `cut` for these rows of pictures [.,H,W,3], bf16, into a .npy; `threads` networks at work. Tensors of
 // other ranks than 2 and 4 become [N,elements].
 struct IrRequest {
   const Graph* model = nullptr;

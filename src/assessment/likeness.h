@@ -17,9 +17,10 @@ inline constexpr int kLookAlikes = 5;
 
 // The photographs under attack, as an attacker would like to have them.
 struct Targets {
-  std::vector<float> truth;          // [n,112,112,3] in 0..255
-  std::vector<float> mean;           // [112,112,3]: the mean of the attacker's photographs
-  std::vector<float> probabilities;  // [n,classes]: what the oracle says of each photograph
+  std::vector<float> truth;                  // [n,112,112,3] in 0..255
+  std::vector<float> mean;                   // [112,112,3]: the mean of the attacker's photographs
+  std::vector<double> mean_psnr, mean_ssim;  // of the mean, for each
+  std::vector<float> probabilities;          // [n,classes]: what the oracle says of each photograph
   int classes = 0;
   int n() const { return static_cast<int>(truth.size() / kPictureValues); }
   std::span<const float> Truth(int i) const { return std::span(truth).subspan(i * kPictureValues, kPictureValues); }
@@ -30,8 +31,12 @@ struct Likeness {
   std::vector<double> psnr, ssim;   // gain over the mean image, of each
   std::vector<uint8_t> top1, top5;  // whether the photograph's top-1 is the reconstruction's, or among its first five
   std::vector<float> distance;      // [n,n]: 1 - correlation of reconstruction x with photograph y
+  bool same_for_all = false;        // one picture for every photograph, to within half a grey level: it shows nothing
   int n() const { return static_cast<int>(psnr.size()); }
 };
+
+// From `truth` and `mean`.
+void FillMeanScores(Targets& targets);
 
 // `reconstructions` f32 [n,112,112,3] of the first n targets; values are clamped to 0..255. The oracle sees them
 // stretched to its input, as they are the network's view and not a photograph to be cropped again.

@@ -82,6 +82,7 @@ StatusOr<Targets> MakeTargets(const std::vector<std::string>& files, const Pictu
     ++photographs;
   }
   for (double v : sum) targets.mean.push_back(static_cast<float>(v / static_cast<double>(photographs)));
+  FillMeanScores(targets);
   targets.classes = pool.classes();
   const auto show = [&files](Oracle& oracle, int slot, size_t i) -> Status {
     INFENCLAVE_ASSIGN_OR_RETURN(const Image image, LoadImage(files[i]));

@@ -67,7 +67,8 @@ TEST(Recover, SplitsThePhotographsInHalves) {
   EXPECT_EQ(a.attacker_pictures, 20 * kMostViews + 20 * kMostViews / 4);
   EXPECT_EQ(a.targets.size(), 20u);
   EXPECT_EQ(std::set<int>(a.targets.begin(), a.targets.end()).size(), 20u);
-  const auto plan = nlohmann::json::parse(std::string(AsText(*ReadFile(toy.options.out + "/state/plan.json", 1 << 20))));
+  const auto plan =
+      nlohmann::json::parse(std::string(AsText(*ReadFile(toy.options.out + "/state/plan.json", 1 << 20))));
   std::set<std::string> both(plan["photographs"].begin(), plan["photographs"].end());
   for (const auto& file : plan["attacker's photographs"]) EXPECT_TRUE(both.insert(file).second);
   EXPECT_EQ(both.size(), 40u);
@@ -114,13 +115,15 @@ TEST(Recover, SaysWhatIsWrong) {
          std::filesystem::create_directories(t.options.attacker_images);
          EXPECT_TRUE(WriteFileAtomic(t.options.attacker_images + "/a.txt", AsBytes("no picture")).ok());
        }},
-      {"nan", "the model gives NaN or infinity at cut 'pooled'",
+      {"nan", "the model gives NaN or infinity at cut 'scores'",
        [](ToyRecovery& t) {
          t.model = ToyModel(INFINITY);
          t.options.cuts = {"pooled"};
        }},
       {"program", "infenclave-attacks, which is not at",
-       [](ToyRecovery& t) { t.options.attacks = {"nearest", "patch"}; }},
+       [](ToyRecovery& t) {
+         t.options.attacks = {"nearest", "patch"};
+       }},
   };
   for (const auto& c : kCases) {
     ToyRecovery toy("wrong-" + c.name, {"nearest"});
