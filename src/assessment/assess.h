@@ -35,6 +35,7 @@ struct AssessOptions {
   std::string attack_program;  // empty: infenclave-attacks beside this executable
   double attack_seconds = 0;   // of training each, 0: until it has converged
   int64_t attack_steps = 0;    // at most, 0: the attack's own limit
+  int views = 24;              // of each of the attacker's photographs, at most
   int whitebox_images = 32;
   bool exhaustive = false;  // train at every cut
   int maps = 0;             // per cut; 0: every map

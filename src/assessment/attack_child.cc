@@ -64,8 +64,9 @@ Status HowItEnded(int status, const std::string& program, const std::string& fol
     return Unavailable(name, " was ended by signal ", WTERMSIG(status), " (", ::strsignal(WTERMSIG(status)),
                        "): the same command goes on from its checkpoint");
   }
-  return InvalidArgument(name, ": ", said.empty() ? Concat("exit status ", WEXITSTATUS(status)) : said, " (see ",
-                         folder, "/attack.log)");
+  // It begins its last line with its own name.
+  return InvalidArgument(said.empty() ? Concat(name, ": exit status ", WEXITSTATUS(status)) : said, " (see ", folder,
+                         "/attack.log)");
 }
 
 }  // namespace

@@ -217,11 +217,11 @@ class IrWriter {
 
 }  // namespace
 
-PictureCounts CountPictures(int photographs) {
+PictureCounts CountPictures(int photographs, int most_views) {
   PictureCounts counts;
   const int64_t most = kMostPictures * kLeavesShare / (kLeavesShare + 1);
   counts.photographs = static_cast<int>(std::min<int64_t>(photographs, most));
-  counts.views = static_cast<int>(std::clamp<int64_t>(most / std::max(1, counts.photographs), 1, kMostViews));
+  counts.views = static_cast<int>(std::clamp<int64_t>(most / std::max(1, counts.photographs), 1, most_views));
   counts.leaves = counts.photographs * counts.views / kLeavesShare;
   return counts;
 }
@@ -257,7 +257,7 @@ Image DeadLeaves(uint32_t width, uint32_t height, const Image& palette, uint64_t
 }
 
 StatusOr<PictureFiles> MakeAttackerPictures(const std::string& folder, const std::vector<std::string>& files,
-                                            const Preprocessing& preprocessing, uint64_t seed,
+                                            const Preprocessing& preprocessing, uint64_t seed, int most_views,
                                             const ProgressFn& progress) {
   PictureFiles out;
   out.folder = folder;
@@ -272,7 +272,7 @@ StatusOr<PictureFiles> MakeAttackerPictures(const std::string& folder, const std
     INFENCLAVE_RETURN_IF_ERROR(OpenPictures(out));
     return out;
   }
-  const PictureCounts counts = CountPictures(static_cast<int>(usable.size()));
+  const PictureCounts counts = CountPictures(static_cast<int>(usable.size()), most_views);
   Random random(seed);
   std::vector<int> chosen = Sample(static_cast<int>(usable.size()), counts.photographs, random);
   Shuffle(chosen, random);  // a part of the photographs is the first ones, and file names come sorted by subject

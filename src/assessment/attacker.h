@@ -21,7 +21,6 @@
 
 namespace infenclave {
 
-inline constexpr int kMostViews = 24;                        // of one photograph
 inline constexpr int64_t kMostPictures = 4096;               // of the attacker, all together
 inline constexpr int64_t kMostIrBytes = int64_t{512} << 20;  // of the attacker, at one cut: larger IRs need fewer pairs
 
@@ -29,7 +28,7 @@ inline constexpr int64_t kMostIrBytes = int64_t{512} << 20;  // of the attacker,
 struct PictureCounts {
   int photographs = 0, views = 0, leaves = 0;
 };
-PictureCounts CountPictures(int photographs);
+PictureCounts CountPictures(int photographs, int most_views);
 
 // Made by a dead-leaves process: opaque discs and rectangles, radii by a power law, colours from `palette`.
 Image DeadLeaves(uint32_t width, uint32_t height, const Image& palette, uint64_t seed);
@@ -43,7 +42,7 @@ struct PictureFiles {
 
 // `files` are paths; those that cannot be read are skipped by name. INVALID_ARGUMENT if fewer than two can.
 StatusOr<PictureFiles> MakeAttackerPictures(const std::string& folder, const std::vector<std::string>& files,
-                                            const Preprocessing& preprocessing, uint64_t seed,
+                                            const Preprocessing& preprocessing, uint64_t seed, int most_views,
                                             const ProgressFn& progress);
 StatusOr<PictureFiles> MakeTargetPictures(const std::string& folder, const std::vector<std::string>& files,
                                           const Preprocessing& preprocessing);

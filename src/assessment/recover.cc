@@ -194,8 +194,9 @@ Status Recovery::MakePictures() {
   const std::string folder = options_.attacker_images.empty() ? options_.images : options_.attacker_images;
   std::vector<std::string> files;
   for (const std::string& file : job_.plan->attacker_files) files.push_back(folder + "/" + file);
-  INFENCLAVE_ASSIGN_OR_RETURN(attacker_, MakeAttackerPictures(options_.out + "/state/attacker", files,
-                                                              job_.preprocessing, options_.seed, progress_));
+  INFENCLAVE_ASSIGN_OR_RETURN(
+      attacker_, MakeAttackerPictures(options_.out + "/state/attacker", files, job_.preprocessing, options_.seed,
+                                      options_.views, progress_));
   for (Skipped& skipped : attacker_.skipped) a_.skipped.push_back(std::move(skipped));
   target_files_ = TargetFiles(job_);
   if (target_files_.size() < 2) {

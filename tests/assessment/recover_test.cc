@@ -19,6 +19,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+constexpr int kViews = 4;
+
 const ProgressFn kQuiet = [](std::string_view, int64_t, int64_t) {};
 
 // Twenty photographs under attack by twenty others, in a folder of its own.
@@ -36,6 +38,7 @@ class ToyRecovery {
     options.preprocessing = options.oracle_preprocessing = ToyPreprocessing(kToySide);
     options.threads = 2;
     options.attacks = std::move(attacks);
+    options.views = kViews;
   }
   StatusOr<std::optional<AssessResult>> Run() {
     options.model = &model;
@@ -64,7 +67,7 @@ TEST(Recover, SplitsThePhotographsInHalves) {
   const Assessment a = toy.Result();
   EXPECT_EQ(a.photographs.size(), 20u);
   EXPECT_EQ(a.attacker_photographs, 20);
-  EXPECT_EQ(a.attacker_pictures, 20 * kMostViews + 20 * kMostViews / 4);
+  EXPECT_EQ(a.attacker_pictures, 20 * kViews + 20 * kViews / 4);
   EXPECT_EQ(a.targets.size(), 20u);
   EXPECT_EQ(std::set<int>(a.targets.begin(), a.targets.end()).size(), 20u);
   const auto plan =
@@ -120,9 +123,10 @@ TEST(Recover, SaysWhatIsWrong) {
          t.model = ToyModel(INFINITY);
          t.options.cuts = {"pooled"};
        }},
-      {"program", "infenclave-attacks, which is not at",
+      {"program", "/infenclave-attacks: No such file or directory",
        [](ToyRecovery& t) {
-         t.options.attacks = {"nearest", "patch"};
+         t.options.attacks = {"patch"};
+         t.options.attack_program = t.root_ + "/infenclave-attacks";
        }},
   };
   for (const auto& c : kCases) {
@@ -194,6 +198,40 @@ TEST(Recover, ShardsMergeToTheWhole) {
     EXPECT_EQ(a->scores.psnr.value, b->scores.psnr.value);
     EXPECT_EQ(a->scores.auc.upper, b->scores.auc.upper);
   }
+}
+
+// The program is built where libtorch is; the folder is the build's.
+std::string AttackProgram() {
+  const std::string path = INFENCLAVE_BINARY_DIR "/infenclave-attacks";
+  return ::access(path.c_str(), X_OK) == 0 ? path : "";
+}
+
+TEST(Recover, EveryAttackOfImagesCallsTheIdentityUnsafeAndAConstantSafe) {
+  ToyRecovery toy("every", {"nearest", "patch", "decoder", "whitebox"});
+  toy.options.attack_program = AttackProgram();
+  if (toy.options.attack_program.empty()) GTEST_SKIP() << "infenclave-attacks is not built: libtorch is missing";
+  toy.options.cuts = {"same", "nothing"};
+  toy.options.exhaustive = true;
+  toy.options.attack_steps = 20;
+  toy.options.whitebox_images = 20;
+  const Assessment a = toy.Result();
+  ASSERT_EQ(a.cuts.size(), 2u);
+  ASSERT_EQ(a.cuts[0].attacks.size(), 4u);
+  ASSERT_EQ(a.cuts[1].attacks.size(), 4u);
+  for (const AttackRun& run : a.cuts[0].attacks) {
+    bool unsafe = false;
+    for (const Score& score : run.differences) unsafe |= Judge(score) == Safety::kUnsafe;
+    EXPECT_TRUE(unsafe) << run.attack;
+  }
+  for (const AttackRun& run : a.cuts[1].attacks) {
+    EXPECT_EQ(run.scores.auc.value, 0.5) << run.attack;
+    for (const Score& score : run.differences) {
+      EXPECT_LE(score.estimate.upper, score.margin) << run.attack << ' ' << score.name;
+    }
+  }
+  EXPECT_EQ(a.cuts[0].verdict.safety, Safety::kUnsafe);
+  EXPECT_EQ(a.cuts[1].verdict.safety, Safety::kSafe);
+  EXPECT_EQ(a.recommended, 1);
 }
 
 }  // namespace
