@@ -10,6 +10,7 @@
 
 #include "attestation/verify/certificate.h"
 #include "base/file.h"
+#include "cli/collateral.h"
 #include "client/client.h"
 #include "client/provision.h"
 #include "client/release_log.h"
@@ -102,6 +103,9 @@ class Replayed : public testing::TestWithParam<Case> {
     if (!folder_.empty()) std::filesystem::remove_all(folder_);
   }
   void Serve(bool with_collateral) {
+    Serve(with_collateral ? [] { return Read(GetParam().collateral); } : std::function<Bytes()>());
+  }
+  void Serve(const std::function<Bytes()>& collateral) {
     auto maker = std::make_unique<ReplayedEvidence>(GetParam().tee, Read(GetParam().evidence));
     maker_ = maker.get();
     const Manifest& manifest = bundle_.manifest;
@@ -110,7 +114,7 @@ class Replayed : public testing::TestWithParam<Case> {
     ASSERT_TRUE(backnet.ok()) << backnet.status();
     ConfidentialServer::Options options;
     options.listen = "127.0.0.1:0";
-    if (with_collateral) options.model.collateral = [] { return Read(GetParam().collateral); };
+    options.model.collateral = collateral;
     auto server = ConfidentialServer::Start(std::make_unique<CoreLink>(bundle_, std::move(maker)),
                                             bundle_.parts.manifest, *backnet, options);
     ASSERT_TRUE(server.ok()) << server.status();
@@ -161,6 +165,18 @@ TEST_P(Replayed, WithTheClientsCollateralOnlyTheBindingFails) {
   EXPECT_THAT(Failed(Judge(&source)), testing::ElementsAre("report data"));
   EXPECT_THAT(Failed(Judge(nullptr)), testing::Not(testing::ElementsAre("report data")))
       << "and without any, more does";
+}
+
+// As `serve --collateral` does.
+TEST_P(Replayed, TheServerFetchesWhatItShips) {
+  const auto source = std::make_shared<CollateralSource>(
+      CollateralSource::Options{.where = kVectors + GetParam().collateral, .cache = folder_});
+  CollateralKeeper keeper(source);
+  Serve([&keeper] { return keeper.current(); });
+  EXPECT_THAT(Failed(Judge(nullptr)), testing::Not(testing::ElementsAre("report data")));
+  keeper.Watch(server_->address());
+  EXPECT_THAT(Failed(Judge(nullptr)), testing::ElementsAre("report data"));
+  server_.reset();
 }
 
 TEST_P(Replayed, NothingIsSealedAndNoKeyIsReleasedToIt) {
