@@ -150,10 +150,23 @@ Status Measure(const Graph& graph, Client& client, int rounds, Result& result) {
   return OkStatus();
 }
 
-// One worker process, and then two, behind the earliest cut, where the BackNet does nearly everything.
-Status MeasureBackNets(const Graph& graph, int rounds, Result& result) {
+// The cut with the least to carry among those that leave at least four fifths of the work to the BackNet.
+StatusOr<std::string> BackNetHeavyCut(const Graph& graph) {
+  INFENCLAVE_ASSIGN_OR_RETURN(Cost total, CostOf(graph));
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<ValueId> cuts, CutPoints(graph));
-  const std::string cut = graph.value(cuts.front()).name;
+  ValueId best = cuts.front();
+  for (ValueId cut : cuts) {
+    INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(graph, cut));
+    INFENCLAVE_ASSIGN_OR_RETURN(Cost front, CostOf(parts.front));
+    const auto carried = [&](ValueId id) { return NumElements(graph.value(id).shape).value_or(INT64_MAX); };
+    if (5 * front.flops <= total.flops && carried(cut) < carried(best)) best = cut;
+  }
+  return graph.value(best).name;
+}
+
+// One worker process, and then two.
+Status MeasureBackNets(const Graph& graph, int rounds, Result& result) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::string cut, BackNetHeavyCut(graph));
   const Image image = SomePicture(graph);
   for (int round = 0; round < rounds; ++round) {
     double rates[2];
@@ -200,7 +213,7 @@ void Print(const Options& options, const Result& r) {
   std::cout << "at half load            median " << half << " ms, p99 " << half_p99 << " ms: " << half_p99 / half
             << " times (goal: at most 3)\n"
             << "second BackNet worker   " << Median(r.one_more_backnet)
-            << " times the rate, earliest cut (goal: 1.9)\n";
+            << " times the rate, most of the work outside (goal: 1.9)\n";
   row("CPU per request, ms", bare_cpu, served_cpu) << "   kept " << 100 * bare_cpu / served_cpu << " %\n";
 }
 
