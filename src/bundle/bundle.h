@@ -63,8 +63,7 @@ struct PartitionResult {
 // Cuts, permutes the classes, seals and signs; a final Softmax is stripped. Refused (INVALID_ARGUMENT) where the
 // permutation cannot be hidden in the last linear layer; with a tail there is none to hide, for no class leaves the
 // enclave.
-StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519Signer& owner,
-                                     const PartitionOptions& options);
+StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519Signer& owner, const PartitionOptions& options);
 
 // Writes the directory (which must not exist) whole or not at all.
 Status WriteBundle(const Bundle& bundle, const std::string& path);

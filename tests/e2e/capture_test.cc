@@ -241,7 +241,8 @@ class CaptureTest : public testing::Test {
     proxy_ = std::make_unique<RecordingProxy>(server_->address(), &recording_);
     const BundleKeys keys{bundle_.manifest.bundle_id, bundle_.frontnet_key.Clone(), bundle_.mapping_key.Clone(),
                           bundle_.release.seed().Clone(), bundle_.manifest.model_version};
-    const auto provisioned = ProvisionEnclave(ServerConnection(proxy_->address()), keys, {.policy = policy, .lease = 1000});
+    const auto provisioned =
+        ProvisionEnclave(ServerConnection(proxy_->address()), keys, {.policy = policy, .lease = 1000});
     ASSERT_TRUE(provisioned.ok()) << provisioned.status();
     Ask(policy);
     for (const auto& file : std::filesystem::directory_iterator(folder_)) {
