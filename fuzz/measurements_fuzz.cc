@@ -1,4 +1,5 @@
-// The member of measurements.json that is signed (collateral_fuzz splits it from its signature). What is accepted says the same again.
+// The member of measurements.json that is signed (collateral_fuzz splits it from its signature). What is accepted says
+// the same again.
 #include "attestation/measurements.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
