@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstdlib>
 #include <fstream>
@@ -209,19 +210,25 @@ Rate RateOf(int64_t done, Clock::time_point start, double cpu_before) {
 
 StatusOr<Rate> ServedThroughput(Client& client, const Image& image, std::chrono::milliseconds time) {
   InFlight in_flight;
-  int64_t done = 0;
+  std::atomic<int64_t> ended = 0;
+  const auto keep_busy = [&](Clock::duration duration) {
+    const auto start = Clock::now();
+    while (Clock::now() - start < duration) {
+      if (!in_flight.Enter(kInFlight * Cores())) return in_flight.Leave(OkStatus());
+      client.ClassifyAsync(image, [&](const StatusOr<Answer>& answer) {
+        ++ended;
+        in_flight.Leave(answer.status());
+      });
+    }
+  };
+  keep_busy(std::chrono::milliseconds(200));
+  const int64_t before = ended;
   const double cpu = CpuMilliseconds();
   const auto start = Clock::now();
-  while (Clock::now() - start < time) {
-    ++done;
-    if (!in_flight.Enter(kInFlight * Cores())) {
-      in_flight.Leave(OkStatus());
-      break;
-    }
-    client.ClassifyAsync(image, [&](const StatusOr<Answer>& answer) { in_flight.Leave(answer.status()); });
-  }
+  keep_busy(time);
+  const Rate rate = RateOf(ended - before, start, cpu);
   INFENCLAVE_RETURN_IF_ERROR(in_flight.Wait());
-  return RateOf(done, start, cpu);
+  return rate;
 }
 
 StatusOr<std::vector<double>> LatenciesAt(Client& client, const Image& image, double per_second,

@@ -55,7 +55,8 @@ struct Rate {
 };
 Rate RateOf(int64_t done, std::chrono::steady_clock::time_point start, double cpu_before);
 
-// Requests a second, with a bounded number in flight, for `time`.
+// Requests a second, with a bounded number in flight: those that end in a window of `time`, which opens when the
+// service is busy and closes while it still is.
 StatusOr<Rate> ServedThroughput(Client& client, const Image& image, std::chrono::milliseconds time);
 
 // Milliseconds of each request, which come at random (a Poisson process) at `per_second`, for `time`.

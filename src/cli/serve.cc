@@ -15,22 +15,16 @@ namespace infenclave {
 namespace {
 
 // A remote BackNet gains from batches; the engine in this process computes picture by picture anyway.
-constexpr int kRemoteBatch = 8;
 constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kWatch = std::chrono::milliseconds(500);
 
 struct Options {
   std::string bundle, listen = "127.0.0.1:8001", http, backnet = "builtin", tee = "auto", enclave, collateral;
-  int64_t workers = 0, max_batch = 0, batch_delay_us = 0, max_queue = 256, in_flight = 8;
+  int64_t workers = 0, max_batch = kBuiltinBatch, batch_delay_us = 0, max_queue = 256, in_flight = 8;
   bool json = false;
 };
 
 bool IsBuiltin(const Options& options) { return options.backnet == "builtin"; }
-
-int MaxBatch(const Options& options) {
-  if (options.max_batch > 0) return static_cast<int>(options.max_batch);
-  return IsBuiltin(options) ? kBuiltinBatch : kRemoteBatch;
-}
 
 int Workers(const Options& options) {
   if (options.workers > 0) return static_cast<int>(options.workers);
@@ -88,9 +82,10 @@ StatusOr<std::unique_ptr<EnclaveLink>> OpenLink(const Options& options, int max_
   INFENCLAVE_ASSIGN_OR_RETURN(spawn.executable, SiblingExecutable("infenclave-enclave"));
   spawn.bundle_path = options.bundle;
   spawn.enclave.lanes = Workers(options);
-  spawn.enclave.max_batch = MaxBatch(options);
+  spawn.enclave.max_batch = static_cast<int>(options.max_batch);
   const auto batches = static_cast<size_t>(max_in_flight + Workers(options));
-  spawn.enclave.max_pending = std::max(spawn.enclave.max_pending, batches * static_cast<size_t>(MaxBatch(options)));
+  spawn.enclave.max_pending =
+      std::max(spawn.enclave.max_pending, batches * static_cast<size_t>(static_cast<int>(options.max_batch)));
   return EnclaveLink::Spawn(spawn);
 }
 
@@ -175,7 +170,7 @@ ConfidentialServer::Options ServerOptions(const Options& options, int max_in_fli
   ConfidentialServer::Options out;
   out.listen = options.listen;
   out.http = options.http;
-  out.model.max_batch = MaxBatch(options);
+  out.model.max_batch = static_cast<int>(options.max_batch);
   out.model.max_delay = std::chrono::microseconds(options.batch_delay_us);
   out.model.max_queue = static_cast<size_t>(options.max_queue);
   out.model.max_in_flight = max_in_flight;
@@ -227,8 +222,8 @@ Command ServeCommand() {
     flags.Text("--enclave", &options->enclave, "a running enclave: unix:PATH, vsock:CID:PORT or tcp:HOST:PORT");
     DeclareCollateral(flags, &options->collateral);
     flags.Int("--workers", &options->workers, "requests computed at once; 0 is one per core", 0, 1024);
-    flags.Int("--max-batch", &options->max_batch, "requests computed together; 0 is 4 for the builtin BackNet, else 8",
-              0, kMaxBatch);
+    flags.Int("--max-batch", &options->max_batch, "most requests in one call to the enclave (default: 8)", 1,
+              kMaxBatch);
     flags.Int("--batch-delay-us", &options->batch_delay_us,
               "how long a request may wait for others to fill its batch while the server is busy, in microseconds", 0,
               1'000'000);

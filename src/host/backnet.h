@@ -59,8 +59,8 @@ class BackNet {
 };
 using BackNetFactory = std::function<StatusOr<std::unique_ptr<BackNet>>()>;
 
-// As many requests as the built-in BackNet computes together: more gained nothing on EfficientNet-Lite0.
-inline constexpr int kBuiltinBatch = 4;
+// As many requests as one visit to the enclave carries for the built-in BackNet.
+inline constexpr int kBuiltinBatch = 8;
 
 // The engine in this process, one thread per instance; they share their weights in `weights`. INVALID_ARGUMENT if the
 // network does not have that shape.

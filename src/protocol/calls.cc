@@ -139,12 +139,22 @@ Status DecodeProvisionReply(ByteSpan reply) {
 
 // ---- Begin ----------------------------------------------------------------------------------------------------------
 
+// The largest of all calls: its size is known, and what it holds is moved once.
 Bytes EncodeCall(const BeginCall& call) {
-  ByteWriter out;
-  out.U8(static_cast<uint8_t>(CallType::kBegin));
-  out.Count(call.requests.size());
-  for (ByteSpan request : call.requests) out.Block(request);
-  return out.Take();
+  ByteWriter head;
+  head.U8(static_cast<uint8_t>(CallType::kBegin));
+  head.Count(call.requests.size());
+  Bytes out = head.Take();
+  size_t size = out.size();
+  for (ByteSpan request : call.requests) size += sizeof(uint32_t) + request.size();
+  out.reserve(size);
+  for (ByteSpan request : call.requests) {
+    ByteWriter length;
+    length.Count(request.size());
+    out.insert(out.end(), length.bytes().begin(), length.bytes().end());
+    out.insert(out.end(), request.begin(), request.end());
+  }
+  return out;
 }
 
 StatusOr<BeginCall> DecodeBeginCall(ByteSpan call) {
