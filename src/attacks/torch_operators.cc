@@ -402,6 +402,10 @@ at::Tensor Activate(const FusedActivation& activation, const at::Tensor& x) {
       return Elu(x, activation.alpha);
     case Kind::kTanh:
       return at::tanh(x);
+    case Kind::kGelu:
+      return at::gelu(x, activation.alpha != 0 ? "tanh" : "none");
+    case Kind::kMish:
+      return at::mish(x);
   }
   return x;
 }

@@ -95,6 +95,10 @@ void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops, fl
       return append(algorithm::eltwise_elu, activation.alpha);
     case Kind::kTanh:
       return append(algorithm::eltwise_tanh);
+    case Kind::kGelu:
+      return append(activation.alpha != 0 ? algorithm::eltwise_gelu_tanh : algorithm::eltwise_gelu_erf);
+    case Kind::kMish:
+      return append(algorithm::eltwise_mish);
   }
 }
 

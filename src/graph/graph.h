@@ -40,11 +40,13 @@ struct FusedActivation {
     kLeakyRelu = 5,
     kHardSwish = 6,
     kElu = 7,
-    kTanh = 8
+    kTanh = 8,
+    kGelu = 9,
+    kMish = 10
   };
-  static constexpr Kind kLast = Kind::kTanh;
+  static constexpr Kind kLast = Kind::kMish;
   Kind kind = Kind::kNone;
-  float alpha = 0, beta = 0;  // Clip: lower and upper bound; LeakyRelu, Elu: slope in alpha
+  float alpha = 0, beta = 0;  // Clip: lower and upper bound; LeakyRelu, Elu: slope in alpha; Gelu: by tanh if alpha is 1
 };
 
 struct Value {

@@ -22,7 +22,7 @@ constexpr int64_t kLowestOpset = 13;
 // The opset since which ONNX has an operator as we write it.
 int64_t OpsetOf(const Node& node) {
   static constexpr std::pair<std::string_view, int64_t> kSince[] = {
-      {"Gelu", 20}, {"GroupNormalization", 21}, {"HardSwish", 14}, {"LayerNormalization", 17}, {"Mish", 18}};
+      {"GroupNormalization", 21}, {"HardSwish", 14}, {"LayerNormalization", 17}};
   for (const auto& [op, opset] : kSince) {
     if (node.op == op) return opset;
   }
@@ -171,6 +171,11 @@ class Exporter {
 
   Status WriteNode(const Node& node) {
     if (IsOpaque(node)) return WriteOpaque(node);
+    if (node.op == "Gelu" || node.op == "Mish") {
+      INFENCLAVE_ASSIGN_OR_RETURN(ScalarParameters parameters, ScalarParametersOf({graph_, node}));
+      return WriteActivation({OperatorOf(node)->activation, parameters.alpha, parameters.beta}, NameOf(node.inputs[0]),
+                             NameOf(node.outputs[0]));
+    }
     onnx::NodeProto& proto = *proto_.add_node();
     proto.set_op_type(node.op);
     if (!options_.anonymous) proto.set_name(node.name);
@@ -210,6 +215,25 @@ class Exporter {
     return proto;
   }
 
+  // Spelt out, for the operator would ask for opset 20.
+  void WriteGelu(bool tanh, const std::string& from, const std::string& to) {
+    auto step = [&](std::string_view op, std::initializer_list<std::string> inputs) {
+      const std::string out = Fresh(to);
+      Simple(op, inputs, out);
+      return out;
+    };
+    auto scalar = [&](float v) { return AddConstant(to, Tensor::FromF32({}, std::array<float, 1>{v})); };
+    std::string gate;
+    if (tanh) {
+      const std::string cube = step("Mul", {step("Mul", {from, from}), from});
+      const std::string sum = step("Add", {from, step("Mul", {cube, scalar(0.044715f)})});
+      gate = step("Tanh", {step("Mul", {sum, scalar(0.7978845608f)})});
+    } else {
+      gate = step("Erf", {step("Mul", {from, scalar(0.7071067812f)})});
+    }
+    Simple("Mul", {step("Mul", {from, scalar(0.5f)}), step("Add", {gate, scalar(1)})}, to);
+  }
+
   Status WriteActivation(const FusedActivation& activation, const std::string& from, const std::string& to) {
     using Kind = FusedActivation::Kind;
     auto scalar = [&](float v) { return AddConstant(to, Tensor::FromF32({}, std::array<float, 1>{v})); };
@@ -240,6 +264,16 @@ class Exporter {
       case Kind::kLeakyRelu:
         SetAttribute("alpha", activation.alpha, *Simple("LeakyRelu", {from}, to).add_attribute());
         break;
+      case Kind::kGelu:
+        WriteGelu(activation.alpha != 0, from, to);
+        break;
+      case Kind::kMish: {
+        const std::string softplus = Fresh(to), gate = Fresh(to);
+        Simple("Softplus", {from}, softplus);
+        Simple("Tanh", {softplus}, gate);
+        Simple("Mul", {from, gate}, to);
+        break;
+      }
       case Kind::kElu:
         SetAttribute("alpha", activation.alpha, *Simple("Elu", {from}, to).add_attribute());
         break;

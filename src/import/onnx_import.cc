@@ -168,7 +168,9 @@ class Importer {
     return shape.size() == 4 && shape[3] == 3 && shape[1] > 4 && shape[2] > 4;
   }
 
+  // A picture in bytes comes as the same numbers in f32, and the Cast behind it does nothing.
   Status AddInput(const std::string& name, DType dtype, Shape shape) {
+    if (dtype == DType::kU8 && shape.size() == 4) dtype = DType::kF32;
     if (!IsChannelsLastPicture(shape)) {
       INFENCLAVE_ASSIGN_OR_RETURN(ValueId id, Define(name, dtype, std::move(shape)));
       graph_.inputs.push_back(id);

@@ -119,7 +119,8 @@ TEST(TorchNetwork, FusesActivationsAsTheEngineDoes) {
   for (const FusedActivation activation :
        {FusedActivation{Kind::kRelu}, FusedActivation{Kind::kClip, -0.2f, 0.5f}, FusedActivation{Kind::kSwish},
         FusedActivation{Kind::kSigmoid}, FusedActivation{Kind::kLeakyRelu, 0.1f}, FusedActivation{Kind::kHardSwish},
-        FusedActivation{Kind::kElu, 1.5f}, FusedActivation{Kind::kTanh}}) {
+        FusedActivation{Kind::kElu, 1.5f}, FusedActivation{Kind::kTanh}, FusedActivation{Kind::kGelu},
+        FusedActivation{Kind::kGelu, 1}, FusedActivation{Kind::kMish}}) {
     GraphBuilder builder;
     const ValueId input = builder.Input({1, 3, 5, 5}),
                   weights = builder.Constant({4, 3, 3, 3}, testing::Random(108, 3));

@@ -39,6 +39,12 @@ float Activate(const FusedActivation& a, double x) {
       return static_cast<float>(x < 0 ? a.alpha * std::expm1(x) : x);
     case Kind::kTanh:
       return static_cast<float>(std::tanh(x));
+    case Kind::kGelu:
+      return static_cast<float>(a.alpha != 0
+                                    ? 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+                                    : 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))));
+    case Kind::kMish:
+      return static_cast<float>(x * std::tanh(std::log1p(std::exp(x))));
   }
   return 0;
 }
@@ -104,6 +110,9 @@ const ConvCase kConvCases[] = {
     {"kernel as large as the input", 1, 16, 10, 1, 5, 5, 5, 5},
     {"1x1 on a vector", 3, 40, 10, 1, 1, 1, 1, 1, {1, 1}, {0, 0, 0, 0}, {1, 1}, true, {Kind::kHardSwish}},
     {"padding wider than the kernel", 1, 4, 4, 1, 5, 5, 1, 1, {1, 1}, {2, 2, 2, 2}, {1, 1}, true, {Kind::kElu, 0.5f}},
+    {"gelu", 1, 32, 48, 1, 12, 12, 1, 1, {1, 1}, {0, 0, 0, 0}, {1, 1}, true, {Kind::kGelu}},
+    {"gelu by tanh", 1, 32, 32, 1, 12, 12, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kGelu, 1}},
+    {"mish", 1, 16, 16, 16, 12, 12, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kMish}},
     {"1x7", 1, 32, 32, 1, 17, 17, 1, 7, {1, 1}, {0, 3, 0, 3}, {1, 1}, true, {Kind::kTanh}},
     {"7x1", 3, 16, 24, 1, 17, 17, 7, 1, {1, 1}, {3, 0, 3, 0}},
 };

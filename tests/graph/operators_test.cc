@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cmath>
+#include <fstream>
+#include <set>
 
 #include "graph/passes.h"
 #include "tests/graph/build_graph.h"
@@ -241,6 +244,29 @@ TEST(OperatorTable, IsSortedWithoutDuplicatesAndEveryRowHasAShapeRule) {
   for (std::string_view name : names) EXPECT_NE(FindOperator("", name)->infer, nullptr) << name;
   EXPECT_EQ(FindOperator("", "Attention"), nullptr);
   EXPECT_EQ(FindOperator("com.microsoft", "Conv"), nullptr);
+}
+
+// The second column of the tables of docs/models.md, down to Darknet's part.
+TEST(Operators, AreThoseThatTheDocumentationLists) {
+  std::ifstream file(std::string(INFENCLAVE_SOURCE_DIR) + "/docs/models.md");
+  ASSERT_TRUE(file.good());
+  std::set<std::string> listed;
+  for (std::string line; std::getline(file, line) && line != "## Darknet";) {
+    const size_t first = line.find('|', 1);
+    if (!line.starts_with('|') || first == std::string::npos) continue;
+    std::string word;
+    for (char c : line.substr(first)) {
+      if (std::isalnum(static_cast<unsigned char>(c))) {
+        word += c;
+        continue;
+      }
+      if (!word.empty() && std::isupper(static_cast<unsigned char>(word[0]))) listed.insert(word);
+      word.clear();
+    }
+  }
+  std::set<std::string> known = {"Swish", "Upsample"};  // a spelling, and the old name of Resize
+  for (std::string_view name : OperatorNames()) known.emplace(name);
+  EXPECT_EQ(listed, known);
 }
 
 // Python's math module on the formulas of ONNX's documentation, in double.

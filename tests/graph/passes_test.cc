@@ -305,6 +305,9 @@ TEST(FuseActivations, EachGoesIntoItsConvolutionUnderTheActivationsName) {
       {"Sigmoid", {}, {}, Kind::kSigmoid, 0, 0},
       {"Tanh", {}, {}, Kind::kTanh, 0, 0},
       {"HardSwish", {}, {}, Kind::kHardSwish, 0, 0},
+      {"Gelu", {}, {}, Kind::kGelu, 0, 0},
+      {"Gelu", {}, {{"approximate", std::string("tanh")}}, Kind::kGelu, 1, 0},
+      {"Mish", {}, {}, Kind::kMish, 0, 0},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.op);
@@ -361,6 +364,51 @@ TEST(RecognizeOperators, HardSwishInAllItsSpellings) {
     Graph graph = Simplified(b.Build({y}));
     ASSERT_THAT(Ops(graph), ElementsAre("Conv"));
     EXPECT_EQ(graph.nodes[0].activation.kind, Kind::kHardSwish);
+  }
+}
+
+// PyTorch's (by version), Hugging Face's and Keras's Gelu, PyTorch's and Keras's Mish.
+TEST(RecognizeOperators, GeluAndMishInTheirSpellings) {
+  for (int spelling = 0; spelling < 7; ++spelling) {
+    SCOPED_TRACE(spelling);
+    GraphBuilder b;
+    ValueId x = b.Op("Conv", {b.Input("x", {1, 2, 4, 4}), b.Weights("w", {3, 2, 3, 3})}, "conv"), y = kNoValue;
+    int made = 0;
+    auto op = [&](const std::string& name, std::vector<ValueId> in) {
+      return b.Op(name, std::move(in), Concat("t", made++));
+    };
+    auto k = [&](float v) { return b.Floats(Concat("k", made++), {}, {v}); };
+    auto erf = [&](ValueId in) { return op("Add", {op("Erf", {in}), k(1)}); };
+    auto cubic = [&](ValueId cube) {
+      ValueId sum = op("Add", {x, op("Mul", {k(0.044715f), cube})});
+      return op("Add", {k(1), op("Tanh", {op("Mul", {k(0.7978845608f), sum})})});
+    };
+    if (spelling == 0) y = op("Mul", {op("Mul", {x, erf(op("Div", {x, k(1.4142135f)}))}), k(0.5f)});
+    if (spelling == 1) y = op("Mul", {op("Mul", {k(0.5f), x}), erf(op("Mul", {x, k(0.70710677f)}))});
+    if (spelling == 2) y = op("Div", {op("Mul", {erf(op("Div", {x, k(1.4142135f)})), x}), k(2)});
+    if (spelling == 3) y = op("Mul", {op("Mul", {k(0.5f), x}), cubic(op("Pow", {x, k(3)}))});
+    if (spelling == 4) y = op("Mul", {x, op("Mul", {cubic(op("Mul", {x, op("Mul", {x, x})})), k(0.5f)})});
+    if (spelling == 5) {
+      ValueId inner = op("Add", {k(1), op("Mul", {op("Mul", {k(0.044715f), x}), x})});
+      ValueId line = op("Mul", {op("Mul", {x, k(0.7978845608f)}), inner});
+      y = op("Mul", {op("Mul", {x, k(0.5f)}), op("Add", {op("Tanh", {line}), k(1)})});
+    }
+    if (spelling == 6) y = op("Mul", {op("Tanh", {op("Softplus", {x})}), x});
+    Graph graph = Simplified(b.Build({y}));
+    ASSERT_THAT(Ops(graph), ElementsAre("Conv"));
+    EXPECT_EQ(graph.nodes[0].activation.kind, spelling == 6 ? Kind::kMish : Kind::kGelu);
+    EXPECT_EQ(graph.nodes[0].activation.alpha, spelling >= 3 && spelling < 6 ? 1 : 0);
+  }
+}
+
+TEST(RecognizeOperators, AnotherGateIsNoGelu) {
+  for (float slope : {0.5f, 0.70710677f}) {
+    GraphBuilder b;
+    ValueId x = b.Op("Conv", {b.Input("x", {1, 2, 4, 4}), b.Weights("w", {3, 2, 3, 3})}, "conv");
+    ValueId erf = b.Op("Erf", {b.Op("Mul", {x, b.Floats("slope", {}, {slope})}, "line")}, "erf");
+    ValueId gate = b.Op("Add", {erf, b.Floats("one", {}, {slope == 0.5f ? 1.0f : 2.0f})}, "gate");
+    ValueId y = b.Op("Mul", {b.Op("Mul", {x, gate}, "product"), b.Floats("half", {}, {0.5f})}, "y");
+    EXPECT_GT(Simplified(b.Build({y})).nodes.size(), 4u);
   }
 }
 

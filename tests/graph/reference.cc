@@ -33,6 +33,11 @@ float Activate(const FusedActivation& a, float x) {
       return x < 0 ? a.alpha * (std::exp(x) - 1) : x;
     case Kind::kTanh:
       return std::tanh(x);
+    case Kind::kGelu:
+      return a.alpha != 0 ? 0.5f * x * (1 + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)))
+                          : 0.5f * x * (1 + std::erf(x / std::sqrt(2.0f)));
+    case Kind::kMish:
+      return x * std::tanh(std::log1p(std::exp(x)));
   }
   return NAN;
 }

@@ -1,6 +1,8 @@
 """FrontNet and BackNet as ONNX files: valid by onnx.checker, and together ONNX Runtime's result of the whole network.
 
-For every cut point of the networks that are there, with a batch that the files leave free.
+For cut points of the networks that are there, with a batch that the files leave free: a sample of them, or all, and
+Debian's Darknet networks and OpenVINO too, where INFENCLAVE_EVERY_CUT is set (OpenVINO: pip install -r
+bench/requirements.txt).
 """
 import os
 import pathlib
@@ -15,6 +17,8 @@ import onnxruntime
 BINARIES = pathlib.Path(os.environ["INFENCLAVE_BINARY_DIR"])
 SHARED = pathlib.Path(os.environ["INFENCLAVE_SHARED"]) / "models"
 MODELS = pathlib.Path(os.environ.get("INFENCLAVE_MODELS", "/nonexistent"))
+EVERY_CUT = bool(os.environ.get("INFENCLAVE_EVERY_CUT"))
+SAMPLE = 4
 
 
 def session(model):
@@ -43,6 +47,15 @@ def in_f32(path):
     return model.SerializeToString()
 
 
+def run_openvino(front, back, images):
+    import openvino
+
+    for model in (front, back):
+        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        images = compiled(images)[0]
+    return images
+
+
 class Net:
     """A network written node by node: picture [N,3,8,8] to scores."""
 
@@ -53,6 +66,9 @@ class Net:
     def constant(self, array):
         self.weights.append(onnx.numpy_helper.from_array(numpy.asarray(array), f"w{len(self.weights)}"))
         return self.weights[-1].name
+
+    def scalar(self, value):
+        return self.constant(numpy.float32(value))
 
     def weight(self, *shape):
         return self.constant((0.5 * self.random.standard_normal(shape)).astype(numpy.float32))
@@ -119,6 +135,8 @@ BLOCKS = {
     "Sigmoid": activation("Sigmoid"),
     "HardSigmoid": activation("HardSigmoid", alpha=0.25, beta=0.4),
     "HardSwish": activation("HardSwish"),
+    "Gelu": lambda n, x: n("Mul", n("Mul", x, n.scalar(0.5)), n("Add", n("Erf", n("Div", x, n.scalar(2**0.5))), n.scalar(1))),
+    "Mish": lambda n, x: n("Mul", x, n("Tanh", n("Softplus", x))),
     "Tanh": activation("Tanh"),
     "Softplus": activation("Softplus"),
     "Swish": lambda n, x: n("Mul", x, n("Sigmoid", x)),
@@ -156,14 +174,16 @@ class ExportTest(unittest.TestCase):
             self.assertRegex(name, r"^(t[0-9]+)?$")
         self.assertEqual(model.graph.input[0].type.tensor_type.shape.dim[0].dim_param, "N")
 
-    def check(self, path, side=224, least_cuts=10):
+    def check(self, path, side=224, least_cuts=10, tolerance=1e-5, whole=None):
         if not path.exists():
             self.skipTest(f"SKIPPED: {path} is not there")
         tool = str(BINARIES / "export_parts")
         cuts = subprocess.run([tool, path], check=True, capture_output=True, text=True).stdout.splitlines()
         self.assertGreaterEqual(len(cuts), least_cuts)
+        if not EVERY_CUT and len(cuts) > SAMPLE:  # the first, the last and some between
+            cuts = [cuts[round(i * (len(cuts) - 1) / (SAMPLE - 1))] for i in range(SAMPLE)]
         images = numpy.random.default_rng(7).standard_normal((2, 3, side, side)).astype(numpy.float32)
-        want = self.whole(path, images)
+        want = (whole or self.whole)(path, images)
         scale = numpy.ptp(want)
         with tempfile.TemporaryDirectory() as folder:
             front, back = folder + "/front.onnx", folder + "/back.onnx"
@@ -174,7 +194,11 @@ class ExportTest(unittest.TestCase):
                     self.check_anonymous(back)
                     got = run(back, run(front, images))
                     self.assertEqual(got.shape, want.shape)
-                    self.assertLessEqual(numpy.abs(got - want).max() / scale, 1e-5)
+                    self.assertLessEqual(numpy.abs(got - want).max() / scale, tolerance)
+                    if EVERY_CUT and least_cuts >= 10:
+                        got = run_openvino(front, back, images)
+                        self.assertLessEqual(numpy.abs(got - want).max() / scale, 10 * tolerance)
+        print(f"{path.name}: {len(cuts)} cuts")
 
     def test_every_kind_of_node_and_fused_activation(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -211,6 +235,33 @@ class ExportTest(unittest.TestCase):
 
     def test_efficientnet_lite0(self):
         self.check(MODELS / "efficientnet-lite0.onnx")
+
+    @unittest.skipUnless(EVERY_CUT, "only with INFENCLAVE_EVERY_CUT")
+    def test_darknet(self):
+        """The whole is the engine's, which darknet_test.py compares with Debian's darknet."""
+        import darknet_files
+
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+
+            def whole(path, images):
+                results = []
+                for image in images:
+                    numpy.save(folder / "x.npy", image[None])
+                    subprocess.run([BINARIES / "infenclave", "run", path, "--input", folder / "x.npy", "-o",
+                                    folder / "y.npy"], check=True, stdout=subprocess.DEVNULL)
+                    results.append(numpy.load(folder / "y.npy"))
+                return numpy.concatenate(results)
+
+            for network in ("darknet", "extraction", "densenet201", "resnet50"):
+                cfg = folder / f"{network}.cfg"
+                cfg.symlink_to(f"{darknet_files.CFG}/{network}.cfg")
+                sections = darknet_files.sections(cfg)
+                darknet_files.make_weights(folder / f"{network}.weights", sections, numpy.random.default_rng(6))
+                self.check(cfg, side=int(sections[0][1]["height"]), tolerance=1e-4, whole=whole)
+
+    def test_efficientnet_lite2(self):
+        self.check(MODELS / "efficientnet-lite2.onnx", side=260)
 
 
 if __name__ == "__main__":

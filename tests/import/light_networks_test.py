@@ -36,7 +36,8 @@ class LightNetworksTest(unittest.TestCase):
         picture = numpy.random.default_rng(4).random((1, 3, 224, 224), numpy.float32)
         want = reference(path, picture)
         cuts = run(BINARIES / "export_parts", path).splitlines()
-        for cut in {cuts[0], cuts[len(cuts) // 2], cuts[-1]}:
+        sample = {cuts[0], cuts[len(cuts) // 2], cuts[-1]}
+        for cut in cuts if os.environ.get("INFENCLAVE_EVERY_CUT") else sample:
             run(BINARIES / "export_parts", path, cut, folder / "front.onnx", folder / "back.onnx")
             onnx.checker.check_model(str(folder / "back.onnx"), full_check=True)
             self.agree(reference(folder / "back.onnx", reference(folder / "front.onnx", picture)), want, cut)

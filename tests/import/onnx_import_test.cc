@@ -185,6 +185,22 @@ TEST(OnnxImport, ChannelsLastInputBecomesChannelsFirst) {
 
 // ---- what is not known, and what is refused ----------------------------------------------------------------------
 
+TEST(OnnxImport, BytesComeAsFloatsAndTheCastIsGone) {
+  OnnxBuilder b;
+  b.Input("x", {1, 8, 8, 3}, onnx::TensorProto::UINT8).Output("y");
+  OnnxBuilder::Set(b.Node("Cast", {"x"}, {"f"}), "to", int64_t{onnx::TensorProto::FLOAT});
+  OnnxBuilder::Set(b.Node("Transpose", {"f"}, {"t"}), "perm", std::vector<int64_t>{0, 3, 1, 2});
+  b.Floats("scale", {}, {1.0f / 255});
+  b.Node("Mul", {"t", "scale"}, {"y"});
+  StatusOr<ImportedModel> model = Import(b);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const Graph& graph = model->graph;
+  EXPECT_EQ(graph.value(graph.inputs[0]).dtype, DType::kF32);
+  EXPECT_EQ(graph.value(graph.inputs[0]).shape, (Shape{1, 3, 8, 8}));
+  EXPECT_EQ(graph.nodes.back().op, "Mul");
+  for (const Node& node : graph.nodes) EXPECT_NE(node.op, "Cast");
+}
+
 TEST(OnnxImport, UnknownOperatorsAreCarriedThrough) {
   OnnxBuilder b;
   b.Input("x", {1, 4}).Output("y", {1, 4});

@@ -82,8 +82,8 @@ StatusOr<Case> Load(const fs::path& folder) {
       }
     }
     // What is quantised at import is a constant; what the engine quantises is tested against ONNX Runtime.
-    const bool quantizes = graph.node(0).op_type().ends_with("quantizeLinear") ||
-                           graph.node(0).op_type().ends_with("QuantizeLinear");
+    const bool quantizes =
+        graph.node(0).op_type().ends_with("quantizeLinear") || graph.node(0).op_type().ends_with("QuantizeLinear");
     if (!have_data && !quantizes && proto.data_type() == onnx::TensorProto::FLOAT) {
       have_data = true;
       *kept.add_input() = graph.input(i);
