@@ -14,9 +14,10 @@ MODELS = os.environ.get("INFENCLAVE_MODELS")
 PHOTOGRAPHS = sorted((SHARED / "imagenet-samples").glob("*.jpg"))
 
 
-def run(*arguments, expect=0, cwd=None):
+def run(*arguments, expect=0, cwd=None, text_in=None):
     """Runs `infenclave` and gives its output; `expect` is the exit status that it must have."""
-    done = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=cwd)
+    done = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=cwd,
+                          input=text_in)
     if done.returncode != expect:
         raise AssertionError(f"infenclave {arguments[0]}: exit {done.returncode}, expected {expect}\n{done.stderr}")
     return done

@@ -70,6 +70,38 @@ class ServedBundle(unittest.TestCase):
         self.assertIn("2 of 4 pictures failed", lines[2])
         self.assertIn(str(bad), error_line(self.deployment.classify(self.server, bad, expect=1)))
 
+    def test_folders_and_streams_keep_their_order(self):
+        folder = pathlib.Path(self.folder.name) / "album"
+        (folder / "b").mkdir(parents=True)
+        (folder / "notes.txt").write_text("not a picture")
+        for i, photograph in enumerate(PHOTOGRAPHS[:20]):
+            shutil.copy(photograph, folder / ("b" if i % 2 else "") / f"{i:02}.JPG")
+        stream = [str(path) for path in PHOTOGRAPHS[20:45]] + ["/nowhere.jpg"]
+        done = self.deployment.classify(self.server, folder, PHOTOGRAPHS[50], "-", PHOTOGRAPHS[51], expect=1,
+                                        text_in="\n".join(stream) + "\n\n")
+        files = [entry["file"] for entry in json.loads(done.stdout)]
+        in_folder = sorted(str(path) for path in folder.rglob("*.JPG"))
+        self.assertEqual(files, [*in_folder, str(PHOTOGRAPHS[50]), *stream[:-1], str(PHOTOGRAPHS[51])])
+        self.assertIn("1 of 48 pictures failed", done.stderr)
+        self.assertRegex(done.stderr, r"classify: \d+ of ")  # progress, which stays off standard output
+        empty = folder / "empty"
+        empty.mkdir()
+        self.assertIn("no .jpg", error_line(self.deployment.classify(self.server, empty, expect=1)))
+
+    def test_a_stream_is_answered_while_it_lasts(self):
+        process = subprocess.Popen([BINARY, "classify", "-", "--policy", self.deployment.policy, "--server",
+                                    self.server.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL, text=True)
+        for photograph in PHOTOGRAPHS[:3]:
+            process.stdin.write(f"{photograph}\n")
+            process.stdin.flush()
+            self.assertEqual(process.stdout.readline().strip(), str(photograph))
+            for _ in range(5):
+                process.stdout.readline()
+        process.stdin.close()
+        self.assertEqual(process.wait(timeout=60), 0)
+        process.stdout.close()
+
     def test_attest_says_what_the_evidence_proves(self):
         done = run("attest", "--server", self.server.address, "--policy", self.deployment.policy, "--json")
         claims = json.loads(done.stdout)
