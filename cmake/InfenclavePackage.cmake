@@ -18,10 +18,14 @@ function(infenclave_compressed from to)
 endfunction()
 infenclave_compressed("${packaging}/changelog" changelog.Debian)
 infenclave_compressed("${CMAKE_SOURCE_DIR}/CHANGELOG.md" NEWS)
-foreach(page infenclave infenclave-enclave)
-  infenclave_compressed("${CMAKE_SOURCE_DIR}/deploy/debian/${page}.1" ${page}.1)
-  install(FILES "${packaging}/${page}.1.gz" DESTINATION share/man/man1 COMPONENT runtime)
-endforeach()
+add_custom_command(OUTPUT "${packaging}/infenclave.1"
+                   DEPENDS infenclave deploy/debian/manual.sh deploy/debian/infenclave.1
+                   COMMAND "${CMAKE_SOURCE_DIR}/deploy/debian/manual.sh" "$<TARGET_FILE:infenclave>"
+                           "${packaging}/infenclave.1" VERBATIM)
+infenclave_compressed("${packaging}/infenclave.1" infenclave.1)
+infenclave_compressed("${CMAKE_SOURCE_DIR}/deploy/debian/infenclave-enclave.1" infenclave-enclave.1)
+install(FILES "${packaging}/infenclave.1.gz" "${packaging}/infenclave-enclave.1.gz" DESTINATION share/man/man1
+        COMPONENT runtime)
 add_custom_target(infenclave_packaging ALL DEPENDS ${compressed})
 install(FILES "${packaging}/changelog.Debian.gz" "${packaging}/NEWS.gz" deploy/debian/copyright
         DESTINATION share/doc/infenclave COMPONENT runtime)

@@ -10,6 +10,7 @@
 #include "cli/command.h"
 #include "cli/serving.h"
 #include "host/confidential_server.h"
+#include "host/serve_log.h"
 
 namespace infenclave {
 namespace {
@@ -19,7 +20,8 @@ constexpr auto kDrain = std::chrono::seconds(30);
 constexpr auto kWatch = std::chrono::milliseconds(500);
 
 struct Options {
-  std::string bundle, listen = "127.0.0.1:8001", http, backnet = "builtin", tee = "auto", enclave, collateral;
+  std::string bundle, listen = "127.0.0.1:8001", http, log = "text", backnet = "builtin", tee = "auto", enclave;
+  std::string collateral;
   int64_t workers = 0, max_batch = kBuiltinBatch, batch_delay_us = 0, max_queue = 256, in_flight = 8;
   bool json = false;
 };
@@ -91,14 +93,14 @@ StatusOr<std::unique_ptr<EnclaveLink>> OpenLink(const Options& options, int max_
 
 size_t RoundedMegabytes(size_t bytes) { return (bytes + 500'000) / 1'000'000; }
 
-void Announce(const Options& options, const ConfidentialServer& server) {
+void Announce(const Options& options, const ConfidentialServer& server, ServeLog& log) {
   const Manifest manifest = server.model().manifest();
   const bool simulated = server.model().tee() == TeeKind::kSimulated;
   const int lanes = server.model().lanes();
-  if (simulated) std::cerr << "WARNING: " << kSimulatedWarning << "\n";
+  if (simulated) log.Say("simulated", Concat("WARNING: ", kSimulatedWarning));
   if (!server.model().ready()) {
-    std::cerr << "no keys yet: infenclave provision " << options.bundle << ".keys --policy FILE --server "
-              << server.address() << "\n";
+    log.Say("no_keys", Concat("no keys yet: infenclave provision ", options.bundle, ".keys --policy FILE --server ",
+                              server.address()));
   }
   PrintReady(options.json, server.address(), server.http_address(),
              Concat("ready on ", server.address(), ": model ", manifest.model_name, ", version ",
@@ -113,56 +115,56 @@ struct Parts {
   std::unique_ptr<EnclaveLink> link;
 };
 
-StatusOr<Parts> Prepare(const Options& options) {
+StatusOr<Parts> Prepare(const Options& options, ServeLog& log) {
   Parts parts;
   INFENCLAVE_ASSIGN_OR_RETURN(parts.bundle, OpenBundle(options.bundle));
   INFENCLAVE_RETURN_IF_ERROR(CheckTee(options, parts.bundle.manifest.tee_class));
   INFENCLAVE_ASSIGN_OR_RETURN(parts.backnet, ChooseBackNet(options, parts.bundle));
   INFENCLAVE_ASSIGN_OR_RETURN(parts.link, OpenLink(options, parts.backnet.max_in_flight));
-  std::cerr << "enclave: " << parts.link->start_line() << "\n";
+  log.Say("enclave", Concat("enclave: ", parts.link->start_line()));
   return parts;
 }
 
-Status Reload(const Options& options, ConfidentialServer& server) {
+Status Reload(const Options& options, ConfidentialServer& server, ServeLog& log) {
   if (!options.enclave.empty()) {
     return FailedPrecondition("an enclave named by --enclave cannot be replaced: start another 'infenclave serve'");
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options));
+  INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options, log));
   return server.Reload(std::move(parts.link), parts.bundle.manifest_bytes, parts.backnet.factory);
 }
 
-void ReloadAndSay(const Options& options, ConfidentialServer& server) {
-  if (const Status status = Reload(options, server); !status.ok()) {
-    std::cerr << "infenclave serve: not reloaded: " << MessageOf(status) << "\n";
-    return;
+void ReloadAndSay(const Options& options, ConfidentialServer& server, ServeLog& log) {
+  if (const Status status = Reload(options, server, log); !status.ok()) {
+    return log.Say("not_reloaded", Concat("infenclave serve: not reloaded: ", MessageOf(status)));
   }
-  std::cerr << "reloaded " << options.bundle << ": in use once it has its keys (infenclave provision " << options.bundle
-            << ".keys --policy FILE --server " << server.address() << ")\n";
+  log.Say("reloaded", Concat("reloaded ", options.bundle, ": in use once it has its keys (infenclave provision ",
+                             options.bundle, ".keys --policy FILE --server ", server.address(), ")"));
 }
 
-void ServeUntilStopped(const Options& options, StopSignal& stop, ConfidentialServer& server) {
+void ServeUntilStopped(const Options& options, StopSignal& stop, ConfidentialServer& server, ServeLog& log) {
   bool said_dead = false;
   std::string version = server.model().info().version;
   while (true) {
     const std::optional<int> signal = stop.Next(kWatch);
     if (signal == SIGHUP) {
-      ReloadAndSay(options, server);
+      ReloadAndSay(options, server, log);
     } else if (signal) {
       break;
     }
     server.Reap();
     if (const std::string now = server.model().info().version; now != version) {
       version = now;
-      std::cerr << "version " << version << " is in use\n";
+      log.Say("version", Concat("version ", version, " is in use"), {{"version", version}});
     }
     const bool alive = server.model().alive();
     if (!alive && !said_dead) {
-      std::cerr << "infenclave serve: the enclave has died; requests get UNAVAILABLE. Send SIGHUP, or start "
-                   "'infenclave serve' again, and provision it\n";
+      log.Say("enclave_died",
+              "infenclave serve: the enclave has died; requests get UNAVAILABLE. Send SIGHUP, or start "
+              "'infenclave serve' again, and provision it");
     }
     said_dead = !alive;
   }
-  std::cerr << "stopping: answering the requests in flight\n";
+  log.Say("stopping", "stopping: answering the requests in flight");
   server.Shutdown(kDrain);
 }
 
@@ -179,10 +181,12 @@ ConfidentialServer::Options ServerOptions(const Options& options, int max_in_fli
 
 Status Serve(const Options& options) {
   StopSignal stop(true);
-  INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options));
+  ServeLog log(options.log == "json", &std::cerr);  // outlives the server, whose requests it logs
+  INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options, log));
   INFENCLAVE_ASSIGN_OR_RETURN(const std::shared_ptr<CollateralSource> collateral, OpenCollateral(options.collateral));
   const auto keeper = collateral != nullptr ? std::make_unique<CollateralKeeper>(collateral) : nullptr;
   ConfidentialServer::Options server_options = ServerOptions(options, parts.backnet.max_in_flight);
+  server_options.observer = log.RequestObserver();
   if (keeper != nullptr) server_options.model.collateral = [keeper = keeper.get()] { return keeper->current(); };
   INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<ConfidentialServer> server,
                               ConfidentialServer::Start(std::move(parts.link), parts.bundle.manifest_bytes,
@@ -192,13 +196,13 @@ Status Serve(const Options& options) {
     return PermissionDenied("the enclave runs on ", NameOf(tee), ", and --tee asks for ", options.tee);
   }
   if (const PackedWeights& weights = *parts.backnet.weights; weights.bytes() > 0) {
-    std::cerr << "BackNet: " << RoundedMegabytes(weights.bytes())
-              << " MB of weights, shared by its workers, which saves " << RoundedMegabytes(weights.saved_bytes())
-              << " MB\n";
+    log.Say("backnet", Concat("BackNet: ", RoundedMegabytes(weights.bytes()),
+                              " MB of weights, shared by its workers, which saves ",
+                              RoundedMegabytes(weights.saved_bytes()), " MB"));
   }
   if (keeper != nullptr) keeper->Watch(server->address());
-  Announce(options, *server);
-  ServeUntilStopped(options, stop, *server);
+  Announce(options, *server, log);
+  ServeUntilStopped(options, stop, *server, log);
   return OkStatus();
 }
 
@@ -217,6 +221,7 @@ Command ServeCommand() {
     flags.Text("--backnet", &options->backnet,
                "builtin, or grpc://HOST:PORT/MODEL[/VERSION], several with commas; also grpc://dns:///HOST:PORT/MODEL, "
                "ipv4:, ipv6: and xds: targets");
+    flags.OneOf("--log", &options->log, {"text", "json"}, "for people, or a JSON object per event and request");
     flags.OneOf("--tee", &options->tee, {"auto", "simulated", "sgx", "tdx", "sev-snp"},
                 "which TEE the enclave must be in");
     flags.Text("--enclave", &options->enclave, "a running enclave: unix:PATH, vsock:CID:PORT or tcp:HOST:PORT");

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "engine/packed_weights.h"
 #include "graph/graph.h"
+#include "host/metrics.h"
 #include "oip/client.h"
 #include "tensor/tensor.h"
 
@@ -37,6 +38,9 @@ inline Shape WithBatch(int64_t batch, const Shape& shape) {
   return out;
 }
 
+// How each of the servers fares that a BackNet asks.
+using BackNetStates = std::function<std::vector<BackNetState>()>;
+
 class BackNet {
  public:
   using Deadline = std::chrono::system_clock::time_point;
@@ -45,6 +49,7 @@ class BackNet {
     int64_t size = 0;
     std::span<float> output;  // [size, output…]; must live until the batch is done
     Deadline deadline = Deadline::max();
+    std::string traceparent;  // passed on to a server, of a caller of the batch that gave one
   };
   using Done = std::function<void(const Status&)>;
   struct Started {
@@ -53,6 +58,8 @@ class BackNet {
   };
 
   virtual ~BackNet() = default;
+  // May outlive this; empty for one in this process.
+  virtual BackNetStates states() const { return {}; }
   // Computes the batch before it returns, or else calls `done` once, perhaps before it returns, from whatever thread.
   // What is wrong with the output is for the enclave to find out.
   virtual Started Start(const Batch& batch, Done done) = 0;

@@ -78,17 +78,17 @@ Status BackNetModel::Serve(InferCall* call, BackNet& backnet) {
 }
 
 StatusOr<std::unique_ptr<BackNetServer>> BackNetServer::Start(const Manifest& manifest, const BackNetFactory& backnet,
-                                                              int workers, const std::string& listen,
-                                                              const std::string& http) {
+                                                              const Options& options) {
   std::unique_ptr<BackNetServer> server(new BackNetServer);
-  INFENCLAVE_ASSIGN_OR_RETURN(server->model_, BackNetModel::Start(manifest, backnet, workers));
+  INFENCLAVE_ASSIGN_OR_RETURN(server->model_, BackNetModel::Start(manifest, backnet, options.workers));
+  server->model_->Observe(options.observer);
   server->service_ = std::make_unique<OipService>("infenclave backnet", server->model_.get());
-  INFENCLAVE_ASSIGN_OR_RETURN(server->server_,
-                              GrpcServer::Start(listen, {server->service_.get()}, server->model_->max_message_bytes()));
-  if (!http.empty()) {
-    INFENCLAVE_ASSIGN_OR_RETURN(server->http_,
-                                HttpServer::Start(http, MaxHttpBody(server->model_->max_message_bytes()), kHttpThreads,
-                                                  HttpFront(&server->service_->description(), nullptr)));
+  INFENCLAVE_ASSIGN_OR_RETURN(server->server_, GrpcServer::Start(options.listen, {server->service_.get()},
+                                                                 server->model_->max_message_bytes()));
+  if (!options.http.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(
+        server->http_, HttpServer::Start(options.http, MaxHttpBody(server->model_->max_message_bytes()), kHttpThreads,
+                                         HttpFront(&server->service_->description(), nullptr)));
   }
   return server;
 }

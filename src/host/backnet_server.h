@@ -36,11 +36,15 @@ class BackNetModel final : public OipModel {
 
 class BackNetServer {
  public:
-  // `backnet` must take f32, whatever the manifest says of the enclave's side, and compute in this process. `http`: as
-  // ConfidentialServer's.
+  struct Options {
+    int workers = 1;
+    std::string listen;
+    std::string http;             // HOST:PORT for REST and metrics; empty: none
+    OipModel::Observer observer;  // of finished requests; may be empty
+  };
+  // `backnet` must take f32, whatever the manifest says of the enclave's side.
   static StatusOr<std::unique_ptr<BackNetServer>> Start(const Manifest& manifest, const BackNetFactory& backnet,
-                                                        int workers, const std::string& listen,
-                                                        const std::string& http = "");
+                                                        const Options& options);
   const std::string& address() const { return server_->address(); }
   std::string http_address() const { return http_ == nullptr ? "" : http_->address(); }
   void Shutdown(std::chrono::milliseconds drain) { server_->Shutdown(drain); }

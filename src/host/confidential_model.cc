@@ -86,8 +86,16 @@ StatusOr<std::unique_ptr<ConfidentialModel>> ConfidentialModel::Start(EnclaveLin
   queue.max_delay = options.max_delay;
   queue.max_in_flight = options.max_in_flight;
   queue.max_calls = options.max_queue;
+  // Any of the workers' BackNets tells how the servers fare that all of them share.
+  const BackNetFactory noted = [model = model.get(), &backnet]() -> StatusOr<std::unique_ptr<BackNet>> {
+    static std::mutex mutex;
+    INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<BackNet> made, backnet());
+    const std::lock_guard lock(mutex);
+    model->backnets_ = made->states();
+    return made;
+  };
   INFENCLAVE_ASSIGN_OR_RETURN(
-      model->pool_, WorkerPool::Start(queue, backnet, [model = model.get()](auto& batch, int lane, BackNet& net) {
+      model->pool_, WorkerPool::Start(queue, noted, [model = model.get()](auto& batch, int lane, BackNet& net) {
         return model->Serve(batch, lane, net);
       }));
   return model;
@@ -105,10 +113,13 @@ void ConfidentialModel::FillInfo() {
 }
 
 HostState ConfidentialModel::state() const {
-  return {.enclave = true,
-          .enclave_alive = link_->alive(),
-          .provisioned = provisioned_,
-          .queued = pool_->queue().waiting()};
+  HostState state;
+  state.enclave = true;
+  state.enclave_alive = link_->alive();
+  state.provisioned = provisioned_;
+  state.queued = pool_->queue().waiting();
+  if (backnets_) state.backnets = backnets_();
+  return state;
 }
 
 bool ConfidentialModel::ready() const { return provisioned_.load() && link_->alive(); }
@@ -187,7 +198,10 @@ bool ConfidentialModel::Launch(const std::shared_ptr<Flight>& flight, ByteSpan i
   flight->wanted = flight->calls.size();
   BackNet::Batch batch{ir, static_cast<int64_t>(flight->calls.size()), flight->output, BackNet::Deadline::min()};
   // One impatient caller must not cost the others of its batch their answers.
-  for (const InferCall* call : flight->calls) batch.deadline = std::max(batch.deadline, call->deadline());
+  for (const InferCall* call : flight->calls) {
+    batch.deadline = std::max(batch.deadline, call->deadline());
+    if (batch.traceparent.empty()) batch.traceparent = call->traceparent();
+  }
   std::unique_lock launching(flight->launching);
   BackNet::Started started = backnet.Start(batch, [this, flight](const Status& status) {
     pool_->queue().PushEnd([this, flight, status](int any_lane) {

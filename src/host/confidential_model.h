@@ -77,6 +77,7 @@ class ConfidentialModel final : public OipModel {
   std::function<Bytes()> collateral_;
   TeeKind tee_ = TeeKind::kSimulated;
   BackNetShape shape_;
+  BackNetStates backnets_;
   std::atomic<bool> provisioned_{false};  // as the enclave said last; it decides itself whether it answers
   std::unique_ptr<WorkerPool> pool_;      // last: its threads use the rest
 };

@@ -28,6 +28,7 @@ StatusOr<std::unique_ptr<ConfidentialServer>> ConfidentialServer::Start(std::uni
   server->model_ = std::make_unique<ServedModel>();
   server->model_options_ = options.model;
   ServedModel& model = *server->model_;
+  model.Observe(options.observer);
   INFENCLAVE_ASSIGN_OR_RETURN(ServedModel::Generation first,
                               model.Make(std::move(link), manifest, backnet, options.model));
   server->max_message_bytes_ = MaxMessageBytes(first.model->manifest());

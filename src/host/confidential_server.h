@@ -19,7 +19,8 @@ class ConfidentialServer {
   struct Options {
     std::string listen = "127.0.0.1:8001";
     ConfidentialModel::Options model;
-    std::string http;  // HOST:PORT for REST and metrics; empty: none
+    std::string http;             // HOST:PORT for REST and metrics; empty: none
+    OipModel::Observer observer;  // of finished requests; may be empty
   };
   // Listens when it returns. `manifest` is the bundle's, encoded; the enclave behind `link` must hold the same.
   static StatusOr<std::unique_ptr<ConfidentialServer>> Start(std::unique_ptr<EnclaveLink> link, ByteSpan manifest,

@@ -76,6 +76,18 @@ void AddRequests(const ServingStatistics::Totals& totals, Families& out) {
   out.Histogram(totals.batch_sizes, kBatchBounds);
 }
 
+void AddBackNets(const std::vector<BackNetState>& backnets, Families& out) {
+  out.Begin("infenclave_backnet_up", "0 while a BackNet is left alone because it failed.", MetricType::Gauge);
+  for (const BackNetState& one : backnets) out.Gauge(one.up ? 1 : 0, {{"backnet", one.address}});
+  out.Begin("infenclave_backnet_in_flight", "Calls that a BackNet has not answered.", MetricType::Gauge);
+  for (const BackNetState& one : backnets) out.Gauge(one.in_flight, {{"backnet", one.address}});
+  out.Begin("infenclave_backnet_batches_total", "Calls that a BackNet answered, or failed to.", MetricType::Counter);
+  for (const BackNetState& one : backnets) {
+    out.Counter(static_cast<double>(one.answered), {{"backnet", one.address}, {"result", "answered"}});
+    out.Counter(static_cast<double>(one.failed), {{"backnet", one.address}, {"result", "failed"}});
+  }
+}
+
 }  // namespace
 
 std::string WriteMetrics(const OipModel& model, const HostState& state) {
@@ -91,6 +103,7 @@ std::string WriteMetrics(const OipModel& model, const HostState& state) {
     out.Begin("infenclave_queued_requests", "Requests that wait for a worker.", MetricType::Gauge);
     out.Gauge(static_cast<double>(state.queued));
   }
+  if (!state.backnets.empty()) AddBackNets(state.backnets, out);
   return out.Text();
 }
 

@@ -114,6 +114,7 @@ struct Job {
   std::shared_ptr<Servers> servers;
   std::span<float> output;
   BackNet::Deadline deadline;
+  std::string traceparent;
   BackNet::Done done;
 
   std::mutex mutex;
@@ -190,6 +191,7 @@ class Piece : public std::enable_shared_from_this<Piece> {
       deadline = std::min(deadline, std::chrono::system_clock::now() + patience);
     }
     context->set_deadline(deadline);
+    if (!job_->traceparent.empty()) context->AddMetadata(kTraceparent, job_->traceparent);
     {
       const std::lock_guard lock(job_->mutex);
       if (!job_->cancelled) job_->running.insert(context);
@@ -307,15 +309,30 @@ std::vector<float> Widen(ByteSpan ir) {
   return wide;
 }
 
+std::vector<BackNetState> StatesOf(const Servers& servers) {
+  const std::vector<ServerPicker::Load> loads = servers.picker.loads(Clock::now());
+  std::vector<BackNetState> states;
+  for (size_t i = 0; i < loads.size(); ++i) {
+    states.push_back(
+        {servers.all[i]->address, !loads[i].ejected, loads[i].in_flight, loads[i].answered, loads[i].failed});
+  }
+  return states;
+}
+
 class Remote final : public BackNet {
  public:
   explicit Remote(std::shared_ptr<Servers> servers) : servers_(std::move(servers)) {}
+
+  BackNetStates states() const override {
+    return [servers = servers_] { return StatesOf(*servers); };
+  }
 
   Started Start(const Batch& batch, Done done) override {
     auto job = std::make_shared<Job>();
     job->servers = servers_;
     job->output = batch.output;
     job->deadline = std::min(batch.deadline, std::chrono::system_clock::now() + kInferTimeout);
+    job->traceparent = batch.traceparent;
     job->done = std::move(done);
     std::vector<float> wide;
     ByteSpan ir = batch.ir;

@@ -47,6 +47,8 @@ void ServerPicker::Finish(size_t server, Outcome outcome, Time started, Time now
   const std::lock_guard lock(mutex_);
   Server& self = servers_[server];
   --self.in_flight;
+  if (outcome == Outcome::kSuccess) ++self.answered;
+  if (outcome == Outcome::kFailure) ++self.failed;
   if (outcome == Outcome::kSuccess) {
     self.failures = self.ejections = 0;
     self.ejected_until = {};
@@ -57,6 +59,15 @@ void ServerPicker::Finish(size_t server, Outcome outcome, Time started, Time now
     self.failures = kFailuresToEject - 1;  // on its return, one more is enough
     ++self.ejections;
   }
+}
+
+std::vector<ServerPicker::Load> ServerPicker::loads(Time now) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Load> loads;
+  for (const Server& server : servers_) {
+    loads.push_back({server.ejected_until > now, server.in_flight, server.answered, server.failed});
+  }
+  return loads;
 }
 
 bool ServerPicker::ejected(size_t server, Time now) const {

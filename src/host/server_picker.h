@@ -7,6 +7,7 @@
 #define INFENCLAVE_HOST_SERVER_PICKER_H_
 
 #include <chrono>
+#include <cstdint>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -39,11 +40,18 @@ class ServerPicker {
   void Finish(size_t server, Outcome outcome, Time started, Time now);
 
   bool ejected(size_t server, Time now) const;
+  struct Load {
+    bool ejected = false;
+    int in_flight = 0;
+    uint64_t answered = 0, failed = 0;  // so far
+  };
+  std::vector<Load> loads(Time now) const;
   size_t size() const { return servers_.size(); }
 
  private:
   struct Server {
     int in_flight = 0;
+    uint64_t answered = 0, failed = 0;
     int failures = 0;   // in a row
     int ejections = 0;  // since it last succeeded
     Time ejected_until{};

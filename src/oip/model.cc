@@ -65,6 +65,22 @@ constexpr char kOneModel[] = "this server has one model, which it neither loads 
 
 }  // namespace
 
+bool IsTraceparent(std::string_view value) {
+  constexpr std::string_view kForm = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+  if (value.size() != kForm.size()) return false;
+  for (size_t i = 0; i < kForm.size(); ++i) {
+    const char c = value[i];
+    if (kForm[i] == '-' ? c != '-' : !(('0' <= c && c <= '9') || ('a' <= c && c <= 'f'))) return false;
+  }
+  return true;
+}
+
+void OipModel::CountFinished(const InferCall& call, const Status& status) {
+  const auto took = ServingStatistics::Clock::now() - call.received();
+  statistics_.CountFinished(status.code(), took);
+  if (observer_) observer_(call, status, took);
+}
+
 Status OipDescription::CheckModel(const std::string& name, const std::string& version) const {
   const ModelInfo& info = model_->info();
   if (name != info.name) return NotFound("no model '", name, "' here: this server has '", info.name, "'");

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,10 @@
 #include "oip/statistics.h"
 
 namespace infenclave {
+
+// https://www.w3.org/TR/trace-context: version, trace id, parent id and flags, all in lower-case hexadecimal.
+inline constexpr char kTraceparent[] = "traceparent";
+bool IsTraceparent(std::string_view value);
 
 // One ModelInfer in flight. It lives until Finish, which must be called exactly once and may destroy it.
 class InferCall {
@@ -29,6 +34,8 @@ class InferCall {
   // Trailing metadata; a key that ends in "-bin" may have any bytes as its value.
   virtual void AddTrailer(const std::string& key, const std::string& value) = 0;
   virtual void Finish(const Status& status) = 0;
+  // The caller's W3C trace context, as it came; empty without one that is well-formed.
+  virtual std::string traceparent() const { return {}; }
 
   ServingStatistics::Clock::time_point received() const { return received_; }
 
@@ -58,12 +65,17 @@ class OipModel {
   // The request is for this model and version. Must not block.
   virtual void Infer(InferCall* call) = 0;
 
-  // Transports count requests there, the model its batches.
+  // Transports count requests, the model its batches.
   ServingStatistics& statistics() { return statistics_; }
   const ServingStatistics& statistics() const { return statistics_; }
+  void CountFinished(const InferCall& call, const Status& status);
+  // Called for each finished request, on whatever thread finishes it. Set before the first.
+  using Observer = std::function<void(const InferCall& call, const Status& status, ServingStatistics::Clock::duration)>;
+  void Observe(Observer observer) { observer_ = std::move(observer); }
 
  private:
   ServingStatistics statistics_;
+  Observer observer_;
 };
 
 // Answers every call of the protocol but ModelInfer. NOT_FOUND for a model or version that is not this one.

@@ -48,8 +48,8 @@ int HttpStatusOf(StatusCode code) {
 // Lives on the stack of the thread that waits for it.
 class RestCall final : public InferCall {
  public:
-  RestCall(inference::ModelInferRequest request, ServingStatistics* statistics)
-      : request_(std::move(request)), statistics_(statistics) {}
+  RestCall(inference::ModelInferRequest request, std::string traceparent, OipModel* model)
+      : request_(std::move(request)), traceparent_(std::move(traceparent)), model_(model) {}
 
   const inference::ModelInferRequest& request() const override { return request_; }
   inference::ModelInferResponse& response() override { return response_; }
@@ -58,11 +58,13 @@ class RestCall final : public InferCall {
   void WhenCancelled(std::function<void()>) override {}
   void AddTrailer(const std::string& key, const std::string& value) override { details_.emplace_back(key, value); }
   void Finish(const Status& status) override {
-    statistics_->CountFinished(status.code(), ServingStatistics::Clock::now() - received());
+    model_->CountFinished(*this, status);
     const std::lock_guard lock(mutex_);
     result_ = status;
     finished_.notify_one();  // under the lock: afterwards this may be gone
   }
+
+  std::string traceparent() const override { return traceparent_; }
 
   Status Wait() {
     std::unique_lock lock(mutex_);
@@ -74,7 +76,8 @@ class RestCall final : public InferCall {
  private:
   const inference::ModelInferRequest request_;
   inference::ModelInferResponse response_;
-  ServingStatistics* const statistics_;
+  const std::string traceparent_;
+  OipModel* const model_;
   const std::chrono::system_clock::time_point deadline_ = std::chrono::system_clock::now() + kTimeout;
   std::vector<std::pair<std::string, std::string>> details_;
   std::mutex mutex_;
@@ -90,6 +93,11 @@ StatusOr<std::optional<uint64_t>> JsonBytes(const HttpRequest& request) {
   const auto [rest, error] = std::from_chars(found->second.data(), end, bytes);
   if (error != std::errc() || rest != end) return InvalidArgument("Inference-Header-Content-Length is no number");
   return std::optional<uint64_t>(bytes);
+}
+
+std::string Traceparent(const HttpRequest& request) {
+  const auto found = request.headers.find(kTraceparent);
+  return found != request.headers.end() && IsTraceparent(found->second) ? found->second : std::string();
 }
 
 template <typename Response, typename Request>
@@ -146,7 +154,7 @@ HttpAnswer RestApi::Infer(const HttpRequest& request, const std::string& name, c
   if (!parsed.ok()) return refuse(parsed.status());
   parsed->request.set_model_name(name);
   parsed->request.set_model_version(version);
-  RestCall call(std::move(parsed->request), &model.statistics());
+  RestCall call(std::move(parsed->request), Traceparent(request), &model);
   call.response().set_model_name(model.info().name);
   call.response().set_model_version(model.info().version);
   call.response().set_id(call.request().id());

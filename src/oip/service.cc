@@ -10,9 +10,9 @@ namespace {
 
 class InferReactor final : public grpc::ServerUnaryReactor, public InferCall {
  public:
-  InferReactor(grpc::CallbackServerContext* context, ServingStatistics* statistics,
-               const inference::ModelInferRequest* request, inference::ModelInferResponse* response)
-      : context_(context), statistics_(statistics), request_(request), response_(response) {}
+  InferReactor(grpc::CallbackServerContext* context, OipModel* model, const inference::ModelInferRequest* request,
+               inference::ModelInferResponse* response)
+      : context_(context), model_(model), request_(request), response_(response) {}
 
   const inference::ModelInferRequest& request() const override { return *request_; }
   inference::ModelInferResponse& response() override { return *response_; }
@@ -22,7 +22,7 @@ class InferReactor final : public grpc::ServerUnaryReactor, public InferCall {
     context_->AddTrailingMetadata(key, value);
   }
   void Finish(const Status& status) override {
-    statistics_->CountFinished(status.code(), ServingStatistics::Clock::now() - received());
+    model_->CountFinished(*this, status);
     ServerUnaryReactor::Finish(ToGrpc(status));
   }
 
@@ -32,6 +32,13 @@ class InferReactor final : public grpc::ServerUnaryReactor, public InferCall {
       if (!cancelled()) return void(when_cancelled_ = std::move(f));
     }
     f();
+  }
+
+  std::string traceparent() const override {
+    const auto found = context_->client_metadata().find(kTraceparent);
+    if (found == context_->client_metadata().end()) return {};
+    const std::string_view value(found->second.data(), found->second.size());
+    return IsTraceparent(value) ? std::string(value) : std::string();
   }
 
   void OnCancel() override {
@@ -47,7 +54,7 @@ class InferReactor final : public grpc::ServerUnaryReactor, public InferCall {
 
  private:
   grpc::CallbackServerContext* const context_;
-  ServingStatistics* const statistics_;
+  OipModel* const model_;
   const inference::ModelInferRequest* const request_;
   inference::ModelInferResponse* const response_;
   std::atomic<bool> cancelled_{false};
@@ -67,7 +74,7 @@ grpc::ServerUnaryReactor* OipService::ModelInfer(grpc::CallbackServerContext* co
                                                  const inference::ModelInferRequest* request,
                                                  inference::ModelInferResponse* response) {
   OipModel& model = description_.model();
-  auto* call = new InferReactor(context, &model.statistics(), request, response);  // deletes itself in OnDone
+  auto* call = new InferReactor(context, &model, request, response);  // deletes itself in OnDone
   if (Status known = description_.CheckModel(request->model_name(), request->model_version()); !known.ok()) {
     call->Finish(known);
     return call;

@@ -147,7 +147,7 @@ asyncio.run(main())
 
     def test_6_perf_analyzer(self):
         command = [*peers.perf_analyzer(), "-m", self.model, "-u", self.backnet.address, "-i", "grpc",
-                   "--measurement-mode", "count_windows", "--measurement-request-count", "20", "-s", "100",
+                   "--measurement-mode", "count_windows", "--measurement-request-count", "20", "-s", "999",
                    "--max-trials", "3", "-b", "2", "--concurrency-range", "2", "-f",
                    pathlib.Path(self.folder.name) / "perf.csv"]
         out = self.run_tool(*command)

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -225,8 +226,63 @@ print("four times the same")
         for secret in [*labels, *(path.stem for path in PHOTOGRAPHS), "alice", "bob"]:
             self.assertNotIn(secret, seen)
         # Labels of metrics have few values, all known before any picture came.
-        known = {"model", "version", "code", "stage", "le", "backnet"}
+        known = {"model", "version", "code", "stage", "le", "backnet", "result"}
         self.assertLessEqual(set(re.findall(r'[{,](\w+)="', seen)), known)
+
+    def test_6_logs_and_traces_pass_through(self):
+        """As JSON, one object a line; a request's trace goes on to the BackNet, and into both logs."""
+        trace = "0af7651916cd43dd8448eb211c80319c"
+        header = f"00-{trace}-b7ad6b7169203331-01"
+        with Server("backnet", self.deployment.bundle, "--log", "json") as backnet:
+            with self.deployment.serve("--backnet", f"grpc://{backnet.address}/{self.model}", "--log", "json", "--http",
+                                       "127.0.0.1:0") as server:
+                credential = pathlib.Path(self.folder.name) / "carol"
+                run("invite", "--owner-key", self.deployment.owner, "--name", "carol", "-o", credential)
+                # Our client knows no traces; a proxy that adds the header does what a service mesh's does.
+                proxy = grpc.server(concurrent.futures.ThreadPoolExecutor(4))
+                proxy.add_generic_rpc_handlers((Tracing(server.address, header),))
+                port = proxy.add_insecure_port("127.0.0.1:0")
+                proxy.start()
+                run("classify", PHOTOGRAPHS[0], "--policy", self.deployment.policy, "--credential", credential,
+                    "--server", f"127.0.0.1:{port}")
+                proxy.stop(0)
+                sealed = {"name": "sealed_request", "datatype": "BYTES", "shape": [1], "data": [b64(b"label: tench")]}
+                for header in (f"00-{'ab' * 16}-b7ad6b7169203331-01", "not a trace, but the label tench"):
+                    call(server.http, "POST", f"/v2/models/{self.model}/infer", {"inputs": [sealed]},
+                         {"traceparent": header})
+                self.assertEqual(self.value("infenclave_backnet_up", server, backnet=f"grpc://{backnet.address}/{self.model}"), 1)
+                self.assertEqual(self.value("infenclave_backnet_batches_total", server, result="answered"), 1)
+                dashboard = (pathlib.Path(os.environ["INFENCLAVE_SOURCE_DIR"]) / "deploy/grafana/infenclave.json").read_text()
+                asked = set(re.findall(r"infenclave_[a-z_]+", dashboard))
+                self.assertLessEqual(asked, set(re.findall(r"infenclave_[a-z_]+", self.metrics(server))))
+                self.assertGreaterEqual(len(asked), 9)
+                server.stop(signal.SIGTERM)
+            backnet.stop(signal.SIGTERM)
+        lines = [json.loads(line) for line in server.errors]
+        self.assertLessEqual({"enclave", "simulated", "no_keys", "request", "stopping"}, {line["event"] for line in lines})
+        for line in lines:
+            self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        requests = [line for line in lines if line["event"] == "request"]
+        self.assertEqual([line["code"] for line in requests], ["OK", "INVALID_ARGUMENT", "INVALID_ARGUMENT"])
+        self.assertEqual([line.get("trace_id") for line in requests], [trace, "ab" * 16, None])
+        self.assertGreater(requests[0]["ms"], 0)
+        self.assertEqual([json.loads(line).get("trace_id") for line in backnet.errors], [trace])
+        text = "".join(server.errors + backnet.errors)
+        labels = [line.strip() for line in self.deployment.labels.read_text().splitlines() if len(line.strip()) > 4]
+        for secret in ["tench", "carol", PHOTOGRAPHS[0].stem, *(label for label in labels if len(label) > 6)]:
+            self.assertNotIn(secret, text)
+
+
+class Tracing(grpc.GenericRpcHandler):
+    """Passes unary calls on as they are, with a trace."""
+
+    def __init__(self, server, traceparent):
+        self.channel, self.traceparent = grpc.insecure_channel(server), traceparent
+
+    def service(self, details):
+        call_on = self.channel.unary_unary(details.method)
+        return grpc.unary_unary_rpc_method_handler(
+            lambda message, context: call_on(message, metadata=(("traceparent", self.traceparent),)))
 
 
 if __name__ == "__main__":

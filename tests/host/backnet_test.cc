@@ -125,7 +125,8 @@ class BackNetServerTest : public testing::Test {
     manifest.model_name = "small";
     manifest.ir_shape = {2};
     manifest.backnet_output_shape = {3};
-    auto server = BackNetServer::Start(manifest, BuiltinBackNet(SmallOnnx(), kShape).value(), 2, "127.0.0.1:0");
+    auto server = BackNetServer::Start(manifest, BuiltinBackNet(SmallOnnx(), kShape).value(),
+                                       {.workers = 2, .listen = "127.0.0.1:0", .http = "", .observer = {}});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }

@@ -118,7 +118,8 @@ class Package(unittest.TestCase):
         site = next((base.parent.parent / "lib").glob("python3*")) / "site-packages"
         next((cls.venv / "lib").glob("python3*")).joinpath("site-packages/peers.pth").write_text(f"{site}\n")
         done = subprocess.run([cls.venv / "bin/pip", "install", "-q", "--disable-pip-version-check", SOURCE],
-                              capture_output=True, text=True, env={**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": "2"})
+                              capture_output=True, text=True, env={**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": "2", "CCACHE_BASEDIR": str(SOURCE),
+                                   "CCACHE_NOHASHDIR": "1"})
         if done.returncode:
             raise AssertionError(f"pip install .: {done.stdout[-3000:]}{done.stderr[-3000:]}")
 

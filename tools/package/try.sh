@@ -39,5 +39,5 @@ assert [found.label for found in answer.classes] == [found["label"] for found in
 print("the wheel says the same as the package:", answer.label)
 PYTHON
 apt-get remove -y -qq infenclave >>apt.log 2>&1
-if command -v infenclave; then exit 1; fi
+[ ! -e /usr/bin/infenclave ]
 echo "package and wheel work"
