@@ -101,6 +101,17 @@ def _read_credential(credential: str | os.PathLike[str] | bytes | None) -> bytes
         return file.read(1 << 16)
 
 
+def _check_pixels(picture: Any) -> None:
+    """Pixels of another type would be converted, and floats between 0 and 1 become black."""
+    try:
+        view = memoryview(picture)
+    except TypeError:
+        view = None
+    if view is None or view.format != "B" or view.ndim != 3 or view.shape is None or view.shape[2] != 3:
+        what = type(picture).__name__ if view is None else f"{getattr(picture, 'dtype', view.format)} {view.shape}"
+        raise error_of(3, f"a picture is a path, the bytes of a file, or an array uint8 [height, width, 3], not {what}")
+
+
 # Requests in flight call back into the interpreter, which must still be there.
 _open: weakref.WeakSet[Client] = weakref.WeakSet()
 
@@ -207,12 +218,8 @@ class Client:
         elif isinstance(picture, (bytes, bytearray, memoryview)):
             client.submit_bytes(bytes(picture), finished)
         else:
-            try:
-                client.submit_array(picture, finished)
-            except TypeError:
-                shape, dtype = getattr(picture, "shape", None), getattr(picture, "dtype", type(picture).__name__)
-                raise error_of(3, f"a picture is a path, the bytes of a file, or an array uint8 [height, width, 3], not "
-                               f"{dtype} {shape if shape is not None else ''}".rstrip()) from None
+            _check_pixels(picture)
+            client.submit_array(picture, finished)
 
 
 class AsyncClient:
