@@ -58,7 +58,8 @@ double AucValue(std::span<const float> d, int n, std::span<const uint8_t> pairs 
 Estimate AucDifference(std::span<const float> a, std::span<const float> b, int n, uint64_t seed,
                        std::span<const uint8_t> pairs = {});
 
-// The mean of values that belong to one photograph each: the wider of the bootstrap's percentiles and Student's t.
+// The mean of values that belong to one photograph each: the widest of Student's t, the bootstrap's
+// percentiles, and its t statistics, which follow the values' skew.
 Estimate MeanOf(std::span<const double> values, uint64_t seed);
 
 // The difference of two shares of the same `n` photographs, of which `only_a` count for the first alone and `only_b`

@@ -176,6 +176,63 @@ std::string RatioChart(const Assessment& a) {
   });
 }
 
+namespace {
+
+// One line for each attack, with its interval at every cut where it ran, and the baselines across.
+template <typename Get>
+std::string AttackChart(const Assessment& a, PlotSpec spec, Get get) {
+  double nothing = kGap, output = kGap;
+  for (const BaselineRun& run : a.baselines) {
+    const double value = get(run.scores).value;
+    double& best = run.name == "nothing" ? nothing : output;
+    best = std::isnan(best) ? value : std::max(best, value);
+  }
+  for (int tick = 0; tick <= 5; ++tick) spec.ticks.push_back({tick / 5.0, Fixed(tick / 5.0, 1)});
+  return AtTwoWidths([&](int width) {
+    Plot plot(a, spec, width);
+    plot.Reference(nothing, "chance");
+    if (!std::isnan(output)) plot.Reference(output, "margin");
+    for (std::string_view attack : kAllAttacks) {
+      std::vector<double> values(a.cuts.size(), kGap);
+      for (size_t i = 0; i < a.cuts.size(); ++i) {
+        for (const AttackRun& run : a.cuts[i].attacks) {
+          if (run.attack != attack) continue;
+          const Estimate e = get(run.scores);
+          values[i] = e.value;
+          plot.Whisker(static_cast<int>(i), e.lower, e.upper, Concat("by-", attack));
+          plot.Dot(static_cast<int>(i), e.value, Concat("by-", attack));
+        }
+      }
+      plot.Line(values, Concat("by-", attack));
+    }
+    return plot.Finish();
+  });
+}
+
+}  // namespace
+
+std::string SsimChart(const Assessment& a) {
+  PlotSpec spec;
+  spec.id = "ssim";
+  spec.title = "SSIM of what each attack recovered at each cut";
+  spec.description =
+      "One line for each attack; the mean image and the best baseline from the scores alone are drawn "
+      "across. The table of attacks holds every value.";
+  spec.y_label = "SSIM";
+  return AttackChart(a, spec, [&a](const AttackScores& s) {
+    return Estimate{a.mean_ssim + s.ssim.value, a.mean_ssim + s.ssim.lower, a.mean_ssim + s.ssim.upper};
+  });
+}
+
+std::string RecoveredAucChart(const Assessment& a) {
+  PlotSpec spec;
+  spec.id = "recovered-auc";
+  spec.title = "AUC of what each attack recovered at each cut";
+  spec.description = "One line for each attack, the baselines across. The table of attacks holds every value.";
+  spec.y_label = "AUC";
+  return AttackChart(a, spec, [](const AttackScores& s) { return s.auc; });
+}
+
 std::string FlopsChart(const Assessment& a) {
   PlotSpec spec = CostSpec("flops", "Share of the network's operations inside the enclave", "operations inside");
   const std::vector<double> share = OverCuts(a, [](const CutResult& cut) { return 100 * cut.cost.flops_share; });

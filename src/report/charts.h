@@ -12,6 +12,8 @@ namespace infenclave {
 
 std::string VerdictStrip(const Assessment& assessment);  // all cuts from input to output
 std::string AucChart(const Assessment& assessment);
+std::string SsimChart(const Assessment& assessment);  // of each attack that recovers pictures
+std::string RecoveredAucChart(const Assessment& assessment);
 std::string RatioChart(const Assessment& assessment);
 std::string FlopsChart(const Assessment& assessment);
 std::string BytesChart(const Assessment& assessment);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "report/attacks.h"
 #include "report/charts.h"
 #include "report/plot.h"
 #include "report/report.h"
@@ -203,22 +204,6 @@ std::string Row(const Assessment& a, size_t i) {
                 "</td><th scope=\"row\" class=\"l wrap\">", Escape(a.cuts[i].name), "</th>");
 }
 
-std::string Table(std::string_view id, std::string_view caption, std::string_view head, std::string_view rows) {
-  return Concat("<div class=\"scroll\" role=\"region\" aria-labelledby=\"", id,
-                "\" tabindex=\"0\"><table><caption id=\"", id, "\">", caption, "</caption><thead><tr>", head,
-                "</tr></thead><tbody>", rows, "</tbody></table></div>");
-}
-
-// A name that begins with '<' heads a column of text, which is aligned left.
-std::string Head(std::initializer_list<std::string_view> names) {
-  std::string head;
-  for (std::string_view name : names) {
-    const bool text = name.starts_with('<');
-    head += Concat("<th scope=\"col\"", text ? " class=\"l\"" : "", ">", name.substr(text), "</th>");
-  }
-  return head;
-}
-
 std::string NotApplicableCells(const CutResult& cut, int columns) {
   return Concat("<td colspan=\"", columns, "\" class=\"l\">not applicable: ", Escape(cut.kl_not_applicable), "</td>");
 }
@@ -289,7 +274,7 @@ std::string Numbers(const Assessment& a) {
       "in "
       "<code>assessment.json</code>, beside this page. Intervals are 90&nbsp;%: each end is a one-sided 95&nbsp;% "
       "bound.</p>",
-      LeakageTable(a), RatioTable(a), CostTable(a), "</section>");
+      LeakageTable(a), RatioTable(a), AttacksTables(a), CostTable(a), "</section>");
 }
 
 struct AttackText {
@@ -419,7 +404,8 @@ std::string RenderReport(const Assessment& a, const std::vector<Exhibit>& exhibi
                  "all later cuts "
                  "counted.</figcaption></figure>",
                  Facts(a));
-  html += Leakage(a) + CostSection(a) + Gallery(a, exhibits) + Numbers(a) + Method(a) + Reproduce(a);
+  html +=
+      Leakage(a) + AttacksSection(a) + CostSection(a) + Gallery(a, exhibits) + Numbers(a) + Method(a) + Reproduce(a);
   return html +
          "</main><footer>Made by Infenclave. This page is one file, needs no network and runs no "
          "script.</footer></body></html>\n";

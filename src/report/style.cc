@@ -66,6 +66,15 @@ svg .axis-title{fill:var(--ink)}
 .cell{fill-opacity:.16}.cell.safe{fill:var(--safe)}.cell.unsafe{fill:var(--unsafe)}.cell.undecided{fill:var(--undecided)}
 .cell.none{fill:var(--none)}
 .dot{fill:var(--accent)}.bar.inside{fill:var(--accent)}.bar.outside{fill:var(--band)}
+.line.by-nearest,.whisker.by-nearest{stroke:var(--none)}.line.by-patch,.whisker.by-patch{stroke:var(--undecided)}
+.line.by-decoder,.whisker.by-decoder{stroke:var(--accent)}.line.by-whitebox,.whisker.by-whitebox{stroke:var(--unsafe)}
+.line.by-nearest{stroke-dasharray:2 3}.line.by-patch{stroke-dasharray:7 3}.line.by-whitebox{stroke-dasharray:9 3 2 3}
+circle.by-nearest{fill:var(--none)}circle.by-patch{fill:var(--undecided)}circle.by-decoder{fill:var(--accent)}
+circle.by-whitebox{fill:var(--unsafe)}
+.key.by-nearest{height:0;border-radius:0;border-top:2px dotted var(--none)}
+.key.by-patch{height:0;border-radius:0;border-top:2px dashed var(--undecided)}
+.key.by-decoder{height:2px;background:var(--accent)}
+.key.by-whitebox{height:0;border-radius:0;border-top:3px double var(--unsafe)}
 .icon{display:inline-block;vertical-align:-.08em;flex:none}
 .narrow{display:none}
 .thirds{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,16.5rem),1fr));gap:1.5rem}

@@ -120,4 +120,20 @@ std::string DataUri(std::string_view mime, ByteSpan bytes) {
   return out;
 }
 
+std::string Table(std::string_view id, std::string_view caption, std::string_view head, std::string_view rows) {
+  return Concat("<div class=\"scroll\" role=\"region\" aria-labelledby=\"", id,
+                "\" tabindex=\"0\"><table><caption id=\"", id, "\">", caption, "</caption><thead><tr>", head,
+                "</tr></thead><tbody>", rows, "</tbody></table></div>");
+}
+
+// A name that begins with '<' heads a column of text, which is aligned left.
+std::string Head(std::initializer_list<std::string_view> names) {
+  std::string head;
+  for (std::string_view name : names) {
+    const bool text = name.starts_with('<');
+    head += Concat("<th scope=\"col\"", text ? " class=\"l\"" : "", ">", name.substr(text), "</th>");
+  }
+  return head;
+}
+
 }  // namespace infenclave

@@ -163,6 +163,18 @@ TEST(Report, EveryChartedNumberStandsInATable) {
   }
 }
 
+TEST(Report, ShowsWhatAttackersRecoveredBesideTheBaselines) {
+  const std::string html = Page(SyntheticAttacked(0.5));
+  Keep("attacked", html);
+  EXPECT_TRUE(Has(html, "What attackers recovered"));
+  EXPECT_TRUE(Has(html, "id=\"ssim-860-t\""));
+  EXPECT_TRUE(Has(html, "id=\"recovered-auc-340-t\""));
+  EXPECT_TRUE(Has(html, "baseline output/decoder"));
+  EXPECT_TRUE(Has(html, "0.700"));  // the gain of patch at the first cut, in the table
+  EXPECT_TRUE(Has(html, "Classes named by the host"));
+  EXPECT_TRUE(Has(html, "The attacks whitebox and nearest have not run"));
+}
+
 TEST(Report, EscapesWhateverNamesHold) {
   Assessment a = SyntheticAssessment(0.50, 6);
   a.model = "<script>alert(1)</script>.onnx";

@@ -90,6 +90,41 @@ inline Assessment SyntheticAssessment(double last_auc, int cuts = 32, int photog
   return a;
 }
 
+// The same, attacked: what patch and decoder recover falls with depth.
+inline Assessment SyntheticAttacked(double last_auc) {
+  Assessment a = SyntheticAssessment(last_auc);
+  a.attacks = {"kl", "patch", "decoder", "label"};
+  a.attacker_photographs = 24;
+  a.attacker_pictures = 720;
+  a.mean_psnr = 12.5;
+  a.mean_ssim = 0.24;
+  for (int i = 0; i < 24; ++i) a.targets.push_back(i);
+  const auto scores = [](double gain) {
+    const auto around = [](double v, double reach) { return Estimate{v, v - reach, v + reach}; };
+    return AttackScores{
+        24, around(15 * gain, 0.5), around(gain, 0.03), {gain, 0, 1}, {gain, 0, 1}, around(0.5 + gain / 2, 0.05), true};
+  };
+  a.baselines = {{"nothing", scores(0), {}}, {"output/decoder", scores(0.02), {}}};
+  for (size_t i = 0; i < a.cuts.size(); ++i) {
+    const double gain = 0.7 * std::exp(-0.1 * static_cast<double>(i));
+    for (const char* attack : {"patch", "decoder"}) {
+      if (std::string_view(attack) == "decoder" && i % 5 != 0) continue;  // it bisects
+      AttackRun run;
+      run.attack = attack;
+      run.scores = scores(gain);
+      for (const char* name : {"psnr", "ssim", "top1", "auc"}) {
+        run.differences.push_back({attack, name, {gain, gain - 0.02, gain + 0.02}, 0.05, {}, "output/decoder"});
+      }
+      a.cuts[i].attacks.push_back(std::move(run));
+    }
+  }
+  a.label.emplace();
+  a.label->attempts = {{"rows", 1000, {0.61, 0.58, 0.63}, 0.001, Safety::kUnsafe}};
+  a.label->advice = "Do not count on the secret order of the classes.";
+  Conclude(a);
+  return a;
+}
+
 // Four exhibits a cut, of a photograph that is a gradient and maps that are checkerboards.
 inline std::vector<Exhibit> SyntheticExhibits(const Assessment& a) {
   const auto picture = [](uint32_t side, bool map) {
@@ -101,8 +136,8 @@ inline std::vector<Exhibit> SyntheticExhibits(const Assessment& a) {
         image.rgb.insert(image.rgb.end(), rgb, rgb + 3);
       }
     }
-    return EncodedPicture{map ? EncodePng(image).value() : EncodeJpeg(image, 80).value(), map ? "image/png" : "image/jpeg",
-                   static_cast<int>(side), static_cast<int>(side)};
+    return EncodedPicture{map ? EncodePng(image).value() : EncodeJpeg(image, 80).value(),
+                          map ? "image/png" : "image/jpeg", static_cast<int>(side), static_cast<int>(side)};
   };
   std::vector<Exhibit> exhibits;
   for (size_t cut = 0; cut < a.cuts.size(); ++cut) {
