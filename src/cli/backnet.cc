@@ -4,6 +4,7 @@
 
 #include "bundle/bundle.h"
 #include "cli/command.h"
+#include "cli/layer_choices.h"
 #include "cli/serving.h"
 #include "host/backnet_server.h"
 #include "host/serve_log.h"
@@ -21,6 +22,7 @@ struct Options {
 
 Status Run(const Options& options) {
   StopSignal stop;
+  const RememberedLayerChoices remembered;
   ServeLog log(options.log == "json", &std::cerr);
   INFENCLAVE_ASSIGN_OR_RETURN(Bundle bundle, OpenBundle(options.bundle));
   const Manifest& manifest = bundle.manifest;

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "cli/command.h"
+#include "cli/layer_choices.h"
 #include "engine/compiled_network.h"
 #include "import/model.h"
 
@@ -53,8 +54,11 @@ StatusOr<std::vector<double>> Measure(CompiledNetwork& network) {
 Status Bench(const BenchOptions& options) {
   INFENCLAVE_ASSIGN_OR_RETURN(Precision precision, ParsePrecision(options.precision));
   INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(options.model));
-  const EngineOptions engine{
-      .precision = precision, .batch = static_cast<int>(options.batch), .threads = static_cast<int>(options.threads)};
+  const RememberedLayerChoices remembered;
+  const EngineOptions engine{.precision = precision,
+                             .batch = static_cast<int>(options.batch),
+                             .threads = static_cast<int>(options.threads),
+                             .measuring = std::chrono::seconds(1)};
   INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(model.graph, engine));
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<double> ms, Measure(network));
   const double min = ms.front(), median = ms[ms.size() / 2], p95 = ms[ms.size() * 95 / 100];

@@ -8,6 +8,7 @@
 #include "bundle/bundle.h"
 #include "cli/collateral.h"
 #include "cli/command.h"
+#include "cli/layer_choices.h"
 #include "cli/serving.h"
 #include "host/confidential_server.h"
 #include "host/serve_log.h"
@@ -181,6 +182,7 @@ ConfidentialServer::Options ServerOptions(const Options& options, int max_in_fli
 
 Status Serve(const Options& options) {
   StopSignal stop(true);
+  const RememberedLayerChoices remembered;
   ServeLog log(options.log == "json", &std::cerr);  // outlives the server, whose requests it logs
   INFENCLAVE_ASSIGN_OR_RETURN(Parts parts, Prepare(options, log));
   INFENCLAVE_ASSIGN_OR_RETURN(const std::shared_ptr<CollateralSource> collateral, OpenCollateral(options.collateral));

@@ -252,7 +252,8 @@ StatusOr<CompiledNetwork> CompiledNetwork::Compile(const Graph& graph, const Eng
     for (const Node& node : source->nodes) {
       if (!IsOpaque(node)) impl->flops += FlopsOf({*source, node});
     }
-    engine::Compiler compiler(*source, bf16 ? memory::data_type::bf16 : memory::data_type::f32, options.memory);
+    engine::Compiler compiler(*source, bf16 ? memory::data_type::bf16 : memory::data_type::f32, options.memory,
+                              {options.threads, options.measuring});
     INFENCLAVE_ASSIGN_OR_RETURN(impl->program, compiler.Compile());
     impl->Build(options);
     return OkStatus();

@@ -10,6 +10,7 @@
 #ifndef INFENCLAVE_ENGINE_COMPILED_NETWORK_H_
 #define INFENCLAVE_ENGINE_COMPILED_NETWORK_H_
 
+#include <chrono>
 #include <memory>
 #include <memory_resource>
 #include <span>
@@ -41,6 +42,12 @@ bool HasInt8();
 // primitive.
 void WarmUpEngine(int threads);
 
+// Which implementations have been measured to be the fastest of which layers, in this process: text that
+// AddLayerChoices takes in another one. What it cannot make sense of it ignores, and no choice can name anything that
+// would not have been considered.
+std::string LayerChoices();
+void AddLayerChoices(std::string_view text);
+
 struct EngineOptions {
   Precision precision = Precision::kF32;
   int batch = 1;
@@ -48,6 +55,10 @@ struct EngineOptions {
   // Weights, arena and scratch come from here (secret memory in the enclave), and during Compile, for a batch above 1,
   // a copy of the graph's constants. Must outlive the network.
   std::pmr::memory_resource* memory = std::pmr::get_default_resource();
+  // How long Compile may measure which implementation of a layer is the fastest, in all; layers that were measured
+  // before in this process cost no time. 0: it estimates, so that equal networks are computed alike in every process
+  // on machines of one kind, and spares memory.
+  std::chrono::milliseconds measuring{0};
   // Networks compiled from the same graph with the same store share their weights; none: the network has its own.
   std::shared_ptr<PackedWeights> weights;
 };

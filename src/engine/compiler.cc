@@ -102,11 +102,21 @@ void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops, fl
   }
 }
 
-Compiler::Compiler(const Graph& graph, memory::data_type type, std::pmr::memory_resource* memory)
+dnnl::eltwise_forward::primitive_desc ActivationPd(const FusedActivation& activation, const memory::desc& desc) {
+  dnnl::post_ops ops;
+  AppendActivation(activation, ops);
+  float scale, alpha, beta;
+  dnnl::algorithm algorithm;
+  ops.get_params_eltwise(0, scale, algorithm, alpha, beta);
+  return {{dnnl::prop_kind::forward_inference, algorithm, desc, alpha, beta}, Attributes(), CpuEngine()};
+}
+
+Compiler::Compiler(const Graph& graph, memory::data_type type, std::pmr::memory_resource* memory, Chooser chooser)
     : graph_(graph),
       type_(type),
       int8_(HasInt8()),
       memory_(memory),
+      chooser_(chooser),
       producers_(Producers(graph)),
       consumers_(Consumers(graph)),
       is_output_(graph.values.size()) {
@@ -228,6 +238,12 @@ Place Compiler::QuantizedAs(ValueId id, const memory::desc& desc) {
   return copy;
 }
 
+bool Compiler::LiesAs(ValueId id, const memory::desc& desc) const {
+  auto it = places_.find(id);
+  return it == places_.end() || std::any_of(it->second.begin(), it->second.end(),
+                                            [&](const Place& p) { return !p.quantized() && p.desc == desc; });
+}
+
 Place Compiler::NewPlace(const memory::desc& desc) { return {AddBuffer({.bytes = desc.get_size()}), 0, desc}; }
 
 Place Compiler::SameOrNew(const Node& node, int index, const Place& in) {
@@ -238,14 +254,10 @@ Place Compiler::SameOrNew(const Node& node, int index, const Place& in) {
 
 Status Compiler::Define(const Node& node, Place place, bool activate) {
   if (activate && node.activation.kind != FusedActivation::Kind::kNone) {
-    dnnl::post_ops ops;
-    AppendActivation(node.activation, ops);
-    float scale, alpha, beta;
-    dnnl::algorithm algorithm;
-    ops.get_params_eltwise(0, scale, algorithm, alpha, beta);
-    dnnl::eltwise_forward::primitive_desc pd({dnnl::prop_kind::forward_inference, algorithm, place.desc, alpha, beta},
-                                             Attributes(), CpuEngine());
-    Emit(node, pd, {{DNNL_ARG_SRC, place}, {DNNL_ARG_DST, place}});
+    Node step;
+    step.op = "Activation";
+    step.name = node.name;
+    Emit(step, ActivationPd(node.activation, place.desc), {{DNNL_ARG_SRC, place}, {DNNL_ARG_DST, place}});
   }
   places_[node.outputs[0]].push_back(std::move(place));
   return OkStatus();
@@ -362,6 +374,14 @@ bool Compiler::Reads(const Node& node, const Place& place) const {
   });
 }
 
+bool Compiler::OnlyWindowsRead(const Node& node) const {
+  const size_t out = static_cast<size_t>(node.outputs[0]);
+  return std::all_of(consumers_[out].begin(), consumers_[out].end(), [&](int reader) {
+    const std::string& op = graph_.nodes[static_cast<size_t>(reader)].op;
+    return op == "Conv" || op == "MaxPool" || op == "AveragePool" || op == "GlobalAveragePool";
+  });
+}
+
 std::optional<Residual> Compiler::FindResidual(int index) {
   const Node& node = graph_.nodes[static_cast<size_t>(index)];
   const ValueId out = node.outputs[0];
@@ -385,9 +405,9 @@ std::optional<Residual> Compiler::FindResidual(int index) {
   return Residual{readers[0], place};
 }
 
-Status Compiler::DefineResidual(const Residual& residual) {
+Status Compiler::DefineResidual(const Residual& residual, bool activate) {
   done_.insert(residual.add_node);
-  return Define(graph_.nodes[static_cast<size_t>(residual.add_node)], residual.other);
+  return Define(graph_.nodes[static_cast<size_t>(residual.add_node)], residual.other, activate);
 }
 
 void Compiler::Embed(int inner, int outer, size_t offset) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/alternatives.h"
 #include "engine/program.h"
 #include "graph/operators.h"
 
@@ -23,19 +24,22 @@ struct Residual {
 class Compiler {
  public:
   // What is made of the graph's constants until they are packed comes from `memory`.
-  Compiler(const Graph& graph, memory::data_type type, std::pmr::memory_resource* memory);
+  Compiler(const Graph& graph, memory::data_type type, std::pmr::memory_resource* memory, Chooser chooser);
   StatusOr<Program> Compile();
 
   const Graph& graph() const { return graph_; }
   NodeView view(const Node& node) const { return {graph_, node}; }
   // f32 or bf16: what activations and weights are stored as.
   memory::data_type type() const { return type_; }
+  Chooser& chooser() { return chooser_; }
 
   // Where a value lies now, as floats. Constants are placed on first use, row-major f32.
   StatusOr<Place> In(ValueId id);
   // Same, in that layout and type: a reorder is added where needed, once per value and layout.
   StatusOr<Place> InAs(ValueId id, const memory::desc& desc);
   StatusOr<Place> InPlain(ValueId id, memory::data_type type);
+  // Whether InAs would not have to move anything.
+  bool LiesAs(ValueId id, const memory::desc& desc) const;
   // Where a value lies now, be it integers.
   StatusOr<Place> InAny(ValueId id);
   // The place of a value that lies in integers on a processor that computes with them, else nullptr.
@@ -73,6 +77,8 @@ class Compiler {
   // Whether the buffer of `place` may be overwritten by `node`: nothing later reads it, and it is not the caller's.
   // A later reader `except` does not count.
   bool MayOverwrite(const Place& place, int node, int except = -1) const;
+  // Whether nothing but convolutions and pooling reads the node's result: these take any layout.
+  bool OnlyWindowsRead(const Node& node) const;
   // For a node without activation whose only reader is an Add that has its other operand already.
   std::optional<Residual> FindResidual(int node);
   // The one node that reads the value; -1 if several do, none does, or the graph returns it.
@@ -82,8 +88,8 @@ class Compiler {
   bool Reads(const Node& node, const Place& place) const;
   // Another node has done this one's work.
   void TakeOver(int node) { done_.insert(node); }
-  // The Add is done.
-  Status DefineResidual(const Residual& residual);
+  // The Add is done, but for its activation if `activate`.
+  Status DefineResidual(const Residual& residual, bool activate);
   // Puts `inner` into `outer` at that offset, for as long as both.
   void Embed(int inner, int outer, size_t offset);
   bool IsEmbedded(int buffer) const { return program_.buffers[static_cast<size_t>(buffer)].parent >= 0; }
@@ -100,6 +106,7 @@ class Compiler {
   memory::data_type type_;
   bool int8_;
   std::pmr::memory_resource* memory_;
+  Chooser chooser_;
   std::vector<int> producers_;
   std::vector<std::vector<int>> consumers_;
   std::vector<bool> is_output_;
@@ -113,6 +120,8 @@ class Compiler {
 dnnl::primitive_attr Attributes(const dnnl::post_ops& ops = {});
 // The activation, and then `scale` times it.
 void AppendActivation(const FusedActivation& activation, dnnl::post_ops& ops, float scale = 1);
+// The activation as a step of its own; not for kNone.
+dnnl::eltwise_forward::primitive_desc ActivationPd(const FusedActivation& activation, const memory::desc& desc);
 
 // One function per operator: from the node, whose index in the graph it also gets, to steps.
 using CompileFunction = Status (*)(Compiler& c, const Node& node, int index);

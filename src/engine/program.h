@@ -88,7 +88,7 @@ class Block {
 
  private:
   std::byte* data_ = nullptr;
-  size_t bytes_ = 0;
+  size_t bytes_ = 0, alignment_ = 0;
   std::pmr::memory_resource* memory_ = nullptr;
 };
 

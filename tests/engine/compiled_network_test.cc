@@ -2,6 +2,7 @@
 #include "engine/compiled_network.h"
 
 #include <map>
+#include <sstream>
 #include <thread>
 
 #include "tests/engine/one_node.h"
@@ -147,6 +148,38 @@ TEST(PackedWeights, AreCompleteOrAbsentWhenMemoryRunsOut) {
   EXPECT_EQ(options.weights->bytes(), 0u);
   memory.limit = SIZE_MAX;
   EXPECT_EQ(CompileAndRun(graph, {x}, options)[0], expected);
+}
+
+TEST(CompiledNetwork, MeasuresLayersOnceAProcess) {
+  const Graph graph = SmallNetwork();
+  const std::vector<float> x = Random(3 * 32 * 32, 9), expected = CompileAndRun(graph, {x})[0];
+  ExpectNear(CompileAndRun(graph, {x}, {.measuring = std::chrono::seconds(1)})[0], expected, 1e-5, "measured");
+  const std::string choices = LayerChoices();
+  CompileAndRun(graph, {x}, {.measuring = std::chrono::seconds(1)});
+  EXPECT_EQ(LayerChoices(), choices);
+}
+
+TEST(LayerChoices, HostileTextIsIgnored) {
+  const std::string before = LayerChoices();
+  AddLayerChoices("");
+  AddLayerChoices("\n\n\t");
+  AddLayerChoices("no tab");
+  AddLayerChoices(std::string(10000, 'x') + "\t" + std::string(10000, 'y') + "\n");
+  AddLayerChoices(std::string("a\0b\tc", 5));
+  // An empty layer, and one of no network.
+  EXPECT_LE(LayerChoices().size(), before.size() + 10);
+  const std::vector<float> x = Random(3 * 32 * 32, 9);
+  CompileAndRun(SmallNetwork(), {x}, {.measuring = std::chrono::seconds(1)});
+  // Names that no layer has do not keep the layer from being computed.
+  std::string wrong;
+  std::istringstream lines(LayerChoices());
+  for (std::string line; std::getline(lines, line);) wrong += line.substr(0, line.find('\t')) + "\tref:any\n";
+  const std::string good = LayerChoices();
+  AddLayerChoices(wrong);
+  StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(SmallNetwork(), {.measuring = std::chrono::seconds(1)});
+  ASSERT_TRUE(network.ok()) << network.status();
+  for (const CompiledNetwork::Layer& layer : network->layers()) EXPECT_FALSE(layer.implementation.starts_with("ref"));
+  AddLayerChoices(good);
 }
 
 TEST(CompiledNetwork, NetworksOfOneThreadEachRunSideBySide) {

@@ -1,4 +1,8 @@
 // Convolutions against the definition (ONNX Conv), written as a plain loop in double.
+#include <map>
+#include <set>
+#include <sstream>
+
 #include "tests/engine/one_node.h"
 
 namespace infenclave {
@@ -95,6 +99,8 @@ const ConvCase kConvCases[] = {
     {"3x3", 1, 16, 64, 1, 13, 13, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kRelu}},
     {"3x3 batch", 3, 64, 64, 1, 14, 14, 3, 3, {1, 1}, {1, 1, 1, 1}},
     {"3x3 wide", 1, 128, 128, 1, 28, 28, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kRelu}},
+    {"3x3 leaky", 1, 64, 96, 1, 27, 28, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kLeakyRelu, 0.1f}},
+    {"3x3 clipped, no bias", 2, 48, 64, 1, 14, 9, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, false, {Kind::kClip, -1, 1}},
     {"3x3 odd", 3, 5, 19, 1, 11, 7, 3, 3, {2, 1}, {1, 0, 0, 1}, {1, 1}, false},
     {"dilated", 1, 16, 16, 1, 17, 15, 3, 3, {1, 1}, {2, 3, 2, 3}, {2, 3}},
     {"dilated and strided", 3, 6, 10, 1, 17, 15, 3, 2, {2, 2}, {2, 1, 2, 2}, {2, 2}},
@@ -132,7 +138,8 @@ Graph ConvGraph(const ConvCase& c, const std::vector<float>& w, const std::vecto
   return g.Build({y});
 }
 
-void CheckConv(const ConvCase& c, const EngineOptions& base, double tolerance) {
+// Adds the implementations that ran to `used`.
+void CheckConv(const ConvCase& c, const EngineOptions& base, double tolerance, std::set<std::string>* used = nullptr) {
   std::vector<float> x = Random(Count({c.batch, c.in, c.height, c.width}), 1);
   const float range = 2 / std::sqrt(static_cast<float>(c.in / c.groups * c.kernel_h * c.kernel_w));
   std::vector<float> w = Random(Count({c.out, c.in / c.groups, c.kernel_h, c.kernel_w}), 2, -range, range);
@@ -141,7 +148,12 @@ void CheckConv(const ConvCase& c, const EngineOptions& base, double tolerance) {
   options.batch = static_cast<int>(c.batch);
   StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(ConvGraph(c, w, b), options);
   ASSERT_TRUE(network.ok()) << c.name << ": " << network.status();
-  ConvResult expected = NaiveConv(c, x, w, b);
+  for (const CompiledNetwork::Layer& layer : network->layers()) {
+    if (used != nullptr) used->insert(layer.implementation);
+  }
+  static std::map<std::string, ConvResult> known;
+  ConvResult& expected = known[c.name];
+  if (expected.values.empty()) expected = NaiveConv(c, x, w, b);
   ASSERT_EQ(network->output_shapes()[0], expected.shape) << c.name;
   // Twice: nothing may be left over from the run before.
   for (int i = 0; i < 2; ++i) {
@@ -151,6 +163,30 @@ void CheckConv(const ConvCase& c, const EngineOptions& base, double tolerance) {
 
 TEST(Convolution, AgreesWithItsDefinition) {
   for (const ConvCase& c : kConvCases) CheckConv(c, {}, 5e-6);
+}
+
+// Whatever is the fastest here, every implementation that could be chosen elsewhere is right. A choice that does not
+// exist for a layer is ignored, so all can be named for all.
+TEST(Convolution, EveryAlternativeAgreesWithItsDefinition) {
+  const EngineOptions measured{.measuring = std::chrono::seconds(5)};
+  for (const ConvCase& c : kConvCases) CheckConv(c, measured, 5e-6);
+  const std::string choices = LayerChoices();
+  std::set<std::string> used;
+  for (const char* name : {"jit:avx512_core", "jit_1x1:avx512_core", "brgconv:avx512_core", "brgconv_1x1:avx512_core",
+                           "jit_fp32_wino_2x3:avx512_core", "jit_fp32_wino_2x3:avx512_core apart",
+                           "jit_wino_4x3:avx512_core", "jit_wino_4x3:avx512_core apart"}) {
+    std::string forced;
+    std::istringstream lines(choices);
+    for (std::string line; std::getline(lines, line);) forced += line.substr(0, line.find('\t') + 1) + name + "\n";
+    AddLayerChoices(forced);
+    for (const ConvCase& c : kConvCases) CheckConv(c, measured, 2e-5, &used);
+  }
+  AddLayerChoices(choices);
+  if (!EffectiveIsa().starts_with("avx512")) GTEST_SKIP() << "SKIPPED: no AVX-512, so no alternatives";
+  for (const char* name : {"jit:avx512_core", "brgconv:avx512_core", "brgconv_1x1:avx512_core",
+                           "jit_fp32_wino_2x3:avx512_core", "jit_wino_4x3:avx512_core"}) {
+    EXPECT_TRUE(used.contains(name)) << name;
+  }
 }
 
 TEST(Convolution, AgreesWithItsDefinitionOnTwoThreads) {
@@ -164,29 +200,34 @@ TEST(Convolution, AgreesWithItsDefinitionInBf16) {
 
 // y = relu(act(conv(f(x)) + x)): fused in place of x if nobody reads x later and f is not the identity.
 struct ResidualCase {
+  int64_t kernel;
   bool through_another, x_is_read_later;
   FusedActivation activation;
 };
 
 void CheckResidual(const ResidualCase& r, Precision precision, double tolerance) {
-  const ConvCase c{"residual", 1, 24, 24, 1, 14, 14, 1, 1};
-  std::vector<float> x = Random(Count({1, 24, 14, 14}), 4), w[3];
+  const int64_t channels = r.kernel == 1 ? 24 : 64, k = r.kernel, pad = k / 2;
+  const ConvCase c{"residual", 1, channels, channels, 1, 14, 14, k, k, {1, 1}, {pad, pad, pad, pad}};
+  std::vector<float> x = Random(Count({1, channels, 14, 14}), 4), w[3];
+  const float range = 1.5f / std::sqrt(static_cast<float>(channels * k * k));
   GraphBuilder g;
   ValueId weights[3];
   for (size_t i = 0; i < 3; ++i) {
-    w[i] = Random(24 * 24, static_cast<uint32_t>(5 + i), -0.3f, 0.3f);
-    weights[i] = g.Constant({24, 24, 1, 1}, w[i]);
+    w[i] = Random(Count({channels, channels, k, k}), static_cast<uint32_t>(5 + i), -range, range);
+    weights[i] = g.Constant({channels, channels, k, k}, w[i]);
   }
-  ValueId stem = g.Add("Conv", {g.Input({1, 24, 14, 14}), weights[0]});
-  ValueId inner = r.through_another ? g.Add("Conv", {stem, weights[1]}, {}, {Kind::kRelu}) : stem;
-  ValueId sum = g.Add("Add", {stem, g.Add("Conv", {inner, weights[2]})}, {}, r.activation);
+  const decltype(Node::attributes) pads = {{"pads", c.pads}};
+  ValueId stem = g.Add("Conv", {g.Input({1, channels, 14, 14}), weights[0]}, pads);
+  ValueId inner = r.through_another ? g.Add("Conv", {stem, weights[1]}, pads, {Kind::kRelu}) : stem;
+  ValueId sum = g.Add("Add", {stem, g.Add("Conv", {inner, weights[2]}, pads)}, {}, r.activation);
   std::vector<ValueId> outputs = {g.Add("Relu", {sum})};
   if (r.x_is_read_later) outputs.push_back(g.Add("Sigmoid", {stem}));
   StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(g.Build(outputs), {.precision = precision});
   ASSERT_TRUE(network.ok()) << network.status();
   bool add = false;
   for (const CompiledNetwork::Layer& layer : network->layers()) add |= layer.op == "Add";
-  EXPECT_EQ(add, r.x_is_read_later || !r.through_another);
+  EXPECT_EQ(add, r.x_is_read_later || !r.through_another)
+      << NameOf(precision) << ", kernel " << k << ", activation " << static_cast<int>(r.activation.kind);
 
   ConvCase relu = c;
   relu.activation = {Kind::kRelu};
@@ -202,11 +243,14 @@ void CheckResidual(const ResidualCase& r, Precision precision, double tolerance)
 }
 
 TEST(Convolution, AddsItsResidualOnTheWayOut) {
-  for (bool through_another : {false, true}) {
-    for (bool later : {false, true}) {
-      for (FusedActivation a : {FusedActivation{}, FusedActivation{Kind::kRelu}, FusedActivation{Kind::kClip, -1, 1}}) {
-        CheckResidual({through_another, later, a}, Precision::kF32, 2e-6);
-        CheckResidual({through_another, later, a}, Precision::kBf16, 2e-2);
+  for (int64_t kernel : {1, 3}) {
+    for (bool through_another : {false, true}) {
+      for (bool later : {false, true}) {
+        for (FusedActivation a :
+             {FusedActivation{}, FusedActivation{Kind::kRelu}, FusedActivation{Kind::kClip, -1, 1}}) {
+          CheckResidual({kernel, through_another, later, a}, Precision::kF32, 5e-6);
+          CheckResidual({kernel, through_another, later, a}, Precision::kBf16, 2e-2);
+        }
       }
     }
   }
