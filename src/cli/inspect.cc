@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "engine/compiled_network.h"
 #include "graph/cuts.h"
 #include "import/model.h"
 
@@ -26,6 +27,18 @@ struct Cut {
   Cost front;
 };
 
+// What the engine really takes: weights as it packs them, and its arena with padding and scratch. Where it cannot
+// compute the part, the plan of the graph stands.
+Status TakeMemoryFromEngine(const Graph& front, Cost& cost) {
+  if (cost.opaque) return OkStatus();
+  StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(front, {});
+  if (network.status().code() == StatusCode::kUnimplemented) return OkStatus();
+  INFENCLAVE_RETURN_IF_ERROR(network.status());
+  cost.weight_bytes = static_cast<int64_t>(network->weight_bytes());
+  cost.peak_bytes = static_cast<int64_t>(network->arena_bytes());
+  return OkStatus();
+}
+
 StatusOr<std::vector<Cut>> DescribeCuts(const Graph& graph) {
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<ValueId> points, CutPoints(graph));
   std::vector<Cut> cuts;
@@ -33,6 +46,7 @@ StatusOr<std::vector<Cut>> DescribeCuts(const Graph& graph) {
     const Value& value = graph.value(id);
     INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(graph, id));
     INFENCLAVE_ASSIGN_OR_RETURN(Cost front, CostOf(parts.front));
+    INFENCLAVE_RETURN_IF_ERROR(TakeMemoryFromEngine(parts.front, front));
     INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(value.shape));
     cuts.push_back({value.name, value.shape, elements * static_cast<int64_t>(SizeOf(value.dtype)), front});
   }

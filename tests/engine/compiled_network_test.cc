@@ -5,6 +5,7 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/engine/counting_memory.h"
 #include "tests/engine/one_node.h"
 
 namespace infenclave {
@@ -12,30 +13,12 @@ namespace {
 
 using testing::CompileAndRun;
 using testing::Count;
+using testing::CountingMemory;
 using testing::ExpectNear;
 using testing::GraphBuilder;
 using testing::Random;
 using testing::RunNetwork;
 using Ints = std::vector<int64_t>;
-
-// Counts, and refuses beyond a limit as secret memory does.
-class CountingMemory : public std::pmr::memory_resource {
- public:
-  size_t live = 0, calls = 0, limit = SIZE_MAX;
-
- private:
-  void* do_allocate(size_t bytes, size_t alignment) override {
-    if (live + bytes > limit) throw std::bad_alloc();
-    ++calls;
-    live += bytes;
-    return std::pmr::new_delete_resource()->allocate(bytes, alignment);
-  }
-  void do_deallocate(void* p, size_t bytes, size_t alignment) override {
-    live -= bytes;
-    std::pmr::new_delete_resource()->deallocate(p, bytes, alignment);
-  }
-  bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
-};
 
 // A few layers of every kind a MobileNet has.
 Graph SmallNetwork() {
