@@ -141,7 +141,7 @@ class Trial {
     best_ms_ = std::min(best_ms_, ms.count());
   }
 
-  double cost() const { return best_ms_ + penalty_ms_; }
+  double cost() const { return best_ms_ * alternative_.handicap + penalty_ms_; }
 
  private:
   static size_t Aligned(size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }

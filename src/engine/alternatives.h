@@ -25,6 +25,7 @@ struct Alternative {
   std::vector<Part> parts;  // run one after the other
   size_t memory = 0;        // bytes of weights and scratch
   double gflops = 0;        // that one core may be expected to reach
+  double handicap = 1;      // what it measures counts so many times, for what it costs its neighbours
 };
 
 class Chooser {

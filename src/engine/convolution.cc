@@ -141,7 +141,7 @@ void AddDirect(std::vector<Way>& ways, const Task& task) {
   }
   if (ways.size() == before) return AddWays(ways, task, {.dst = AnyLayout(task)});
   // oneDNN's newer kernels know channels-last only, and are better at small maps.
-  if (task.any_layout && s.dst.size() == 4 && s.weights.size() == 4) {
+  if (task.any_layout && s.dst.size() == 4 && s.weights.size() == 4 && s.src[1] >= 16) {
     AddWays(ways, task, {.src = tag::nhwc, .dst = memory::desc(s.dst, task.type, tag::nhwc)});
   }
 }
@@ -185,7 +185,10 @@ StatusOr<Alternative> AsAlternative(Compiler& c, const Node& node, const Way& wa
   }
   if (const tag preferred = PreferredTag(task.shape); preferred != tag::any) {
     const memory::desc usual(task.shape.dst, task.type, preferred);
-    if (!task.sum && pd.dst_desc() != usual) AddReorder(pd.dst_desc(), usual, out);
+    if (!task.sum && pd.dst_desc() != usual) {
+      AddReorder(pd.dst_desc(), usual, out);
+      out.handicap = 1.1;
+    }
   }
   return out;
 }
