@@ -94,7 +94,7 @@ int BackNetMain(const std::string& folder, const std::string& address) {
   const Manifest manifest = LoadManifest(folder);
   const Bytes onnx = ReadFile(folder + "/backnet.onnx", kMaxFile).value();
   auto backnet = BuiltinBackNet(onnx, {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape});
-  const auto server = BackNetServer::Start(manifest, *backnet, 1, address);
+  const auto server = BackNetServer::Start(manifest, *backnet, {.listen = address});
   while (server.ok()) pause();
   return 1;
 }
