@@ -46,7 +46,8 @@ struct FusedActivation {
   };
   static constexpr Kind kLast = Kind::kMish;
   Kind kind = Kind::kNone;
-  float alpha = 0, beta = 0;  // Clip: lower and upper bound; LeakyRelu, Elu: slope in alpha; Gelu: by tanh if alpha is 1
+  float alpha = 0,
+        beta = 0;  // Clip: lower and upper bound; LeakyRelu, Elu: slope in alpha; Gelu: by tanh if alpha is 1
 };
 
 struct Value {

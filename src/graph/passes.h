@@ -19,8 +19,8 @@ StatusOr<Graph> FoldConstants(Graph graph);
 StatusOr<Graph> ExpandVariadic(Graph graph);
 // Identity, Dropout at inference, Reshape to the same shape, Cast to the same type, Pad by nothing, Concat of one, …
 StatusOr<Graph> RemoveIdentities(Graph graph);
-// HardSigmoid, HardSwish, Gelu and Mish where an exporter wrote them out of Add, Clip, Mul, Div, Erf, Tanh and Softplus;
-// Pow by 2 and 1/2 as Mul and Sqrt.
+// HardSigmoid, HardSwish, Gelu and Mish where an exporter wrote them out of Add, Clip, Mul, Div, Erf, Tanh and
+// Softplus; Pow by 2 and 1/2 as Mul and Sqrt.
 StatusOr<Graph> RecognizeOperators(Graph graph);
 // y = gamma (x - mean) / sqrt(var + eps) + beta after Conv, Gemm or MatMul goes into its weights, and so do Mul, Add,
 // Sub and Div by a constant per channel. A BatchNormalization standing alone becomes a depthwise 1x1 convolution, or a

@@ -7,6 +7,8 @@
 namespace infenclave {
 
 StatusOr<Bytes> UnsealedSeal(ByteSpan key, ByteSpan nonce, ByteSpan aad, ByteSpan plaintext) asm(INFENCLAVE_WRAP_SEAL);
+Status UnsealedSealInto(ByteSpan key, ByteSpan nonce, ByteSpan aad, std::initializer_list<ByteSpan> plaintext,
+                        MutableByteSpan out) asm(INFENCLAVE_WRAP_SEAL_INTO);
 StatusOr<SecretBytes> UnsealedOpen(ByteSpan key, ByteSpan nonce, ByteSpan aad,
                                    ByteSpan ciphertext) asm(INFENCLAVE_WRAP_OPEN);
 
@@ -14,6 +16,13 @@ StatusOr<Bytes> UnsealedSeal(ByteSpan, ByteSpan, ByteSpan, ByteSpan plaintext) {
   Bytes out = ToBytes(plaintext);
   out.resize(out.size() + kAeadTagBytes);
   return out;
+}
+
+Status UnsealedSealInto(ByteSpan, ByteSpan, ByteSpan, std::initializer_list<ByteSpan> plaintext, MutableByteSpan out) {
+  auto at = out.begin();
+  for (ByteSpan part : plaintext) at = std::copy(part.begin(), part.end(), at);
+  std::fill(at, out.end(), uint8_t{0});
+  return OkStatus();
 }
 
 StatusOr<SecretBytes> UnsealedOpen(ByteSpan, ByteSpan, ByteSpan, ByteSpan ciphertext) {
