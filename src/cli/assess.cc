@@ -202,7 +202,7 @@ Command AssessCommand() {
   auto flags = std::make_shared<AssessFlags>();
   Command command;
   command.name = "assess";
-  command.summary = "Measures what each cut gives away, and recommends one";
+  command.summary = "Measure what each cut gives away, and recommend one";
   command.example = "infenclave assess lite0.onnx --oracle lite2.onnx --images photographs -o assessment --maps 16";
   command.declare = [flags](Flags& f) {
     f.Text("MODEL", &flags->model, "the network to be cut (ONNX)", true);

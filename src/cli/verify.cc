@@ -145,7 +145,7 @@ Command VerifyCommand() {
   auto options = std::make_shared<Options>();
   Command command;
   command.name = "verify";
-  command.summary = "verify SGX, TDX or SEV-SNP evidence from files, offline";
+  command.summary = "Verify SGX, TDX or SEV-SNP evidence from files, offline";
   command.example = "infenclave verify quote.bin --collateral collateral.json --policy policy.toml";
   command.declare = [options](Flags& flags) {
     flags.Texts("FILE", &options->files, "SGX or TDX quote, SEV-SNP report, or simulated evidence", true);
