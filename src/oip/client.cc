@@ -1,11 +1,16 @@
 #include "oip/client.h"
 
+#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
+#include <future>
+#include <memory>
 
+#include "oip/open_inference.grpc.pb.h"
 #include "oip/status.h"
 
 namespace infenclave {
@@ -62,6 +67,26 @@ constexpr char kBalancing[] = R"("loadBalancingConfig":[{"round_robin":{}}],"hea
 constexpr char kRetries[] = R"("methodConfig":[{"name":[{}],"retryPolicy":{"maxAttempts":4,"initialBackoff":"0.02s",)"
                             R"("maxBackoff":"0.5s","backoffMultiplier":3,"retryableStatusCodes":["UNAVAILABLE"]}}])";
 
+// gRPC runs callbacks on threads that end with the last channel that used them. Where a callback itself drops that
+// channel, such a thread waits for its own end, and gRPC aborts. This channel reaches nobody, has had a callback and is
+// never dropped, so that the threads stay.
+void KeepCallbackThreads() {
+  static const auto* const kept = [] {
+    auto* const channel =
+        new std::shared_ptr<grpc::Channel>(grpc::CreateChannel("unix:/dev/null", grpc::InsecureChannelCredentials()));
+    const auto stub = inference::GRPCInferenceService::NewStub(*channel);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now());
+    const inference::ServerLiveRequest request;
+    inference::ServerLiveResponse response;
+    const auto called = std::make_shared<std::promise<void>>();
+    stub->async()->ServerLive(&context, &request, &response, [called](const grpc::Status&) { called->set_value(); });
+    called->get_future().wait();
+    return channel;
+  }();
+  static_cast<void>(kept);
+}
+
 }  // namespace
 
 bool IsTargetUri(std::string_view target) {
@@ -83,11 +108,13 @@ StatusOr<std::vector<OipEndpoint>> ParseEndpoints(std::string_view list) {
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target, size_t max_message_bytes) {
   QuietGrpc();
+  KeepCallbackThreads();
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), Limits(max_message_bytes));
 }
 
 std::shared_ptr<grpc::Channel> MakeBalancedChannel(const std::string& target, size_t max_message_bytes, bool retry) {
   QuietGrpc();
+  KeepCallbackThreads();
   grpc::ChannelArguments arguments = Limits(max_message_bytes);
   arguments.SetServiceConfigJSON(Concat("{", kBalancing, retry ? "," : "", retry ? kRetries : "", "}"));
   // What is larger than this could not be sent again.

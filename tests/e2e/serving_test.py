@@ -202,6 +202,17 @@ class ServedBundle(unittest.TestCase):
                 done = self.deployment.classify(server, some[0], expect=1)
                 self.assertIn("BackNet grpc://", error_line(done))
 
+    def test_a_remote_backnet_that_is_not_there_or_another_is_one_error(self):
+        with Server("backnet", self.deployment.bundle) as backnet:
+            # Many times: what gRPC still does when it has answered must not end the program in another way.
+            for _ in range(60):
+                done = run("serve", self.deployment.bundle, "--listen", "127.0.0.1:0", "--backnet",
+                           f"grpc://{backnet.address}/other", expect=1)
+                self.assertIn(f"BackNet grpc://{backnet.address}/other", error_line(done))
+        done = run("serve", self.deployment.bundle, "--listen", "127.0.0.1:0", "--backnet",
+                   f"grpc://{backnet.address}/other", expect=1)
+        self.assertIn("BackNet", error_line(done))
+
     def test_a_tail_and_audits_inside_give_the_same_answers(self):
         deployment = Deployment(f"{self.folder.name}/inside", "--tail", "2", "--audits", "1")
         some = PHOTOGRAPHS[:20]
