@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "enclave/socket_address.h"
+#include "tests/enclave/harness.h"
 
 namespace infenclave {
 namespace {
@@ -160,6 +161,36 @@ TEST(SlotPort, TheCallIsCopiedOnceSoThatTheHostCannotChangeItLater) {
   ASSERT_TRUE(p.port->Send(AsBytes("reply")).ok());
   EXPECT_EQ(*AwaitDoorbell(p.host.get(), 100), 5u);
   EXPECT_EQ(AsText(p.slots->reply(0).first(5)), "reply");
+}
+
+// Not even the enclave itself looks at shared memory between the copy of a call and the writing of its reply: it is out
+// of reach meanwhile.
+TEST(SlotPort, SharedMemoryIsNotTouchedWhileACallIsCarriedOut) {
+  const TestBundle bundle;
+  LocalEnclave enclave(bundle);
+  StatusOr<SharedSlots> slots = SharedSlots::Create(1, enclave.core->max_call_bytes(), enclave.core->max_reply_bytes());
+  ASSERT_TRUE(slots.ok()) << slots.status();
+  const MutableByteSpan call_area = slots->call(0), reply_area = slots->reply(0);
+  UniqueFd ours, theirs;
+  ASSERT_TRUE(MakeDoorbell(ours, theirs).ok());
+  auto port = MakeSlotPort(std::move(ours), call_area, reply_area);
+  const auto allow = [](MutableByteSpan area, int protection) {
+    ASSERT_EQ(::mprotect(area.data(), area.size(), protection), 0);
+  };
+  TestHost host(bundle, [&](ByteSpan bytes) {
+    allow(call_area, PROT_READ | PROT_WRITE);
+    std::memcpy(call_area.data(), bytes.data(), bytes.size());
+    INFENCLAVE_CHECK(RingDoorbell(theirs.get(), bytes.size()).ok());
+    StatusOr<ByteSpan> call = port->Receive();
+    allow(call_area, PROT_NONE);
+    allow(reply_area, PROT_NONE);
+    const Bytes reply = enclave.core->Handle(*call, 0);
+    allow(reply_area, PROT_READ | PROT_WRITE);
+    INFENCLAVE_CHECK(port->Send(reply).ok());
+    return ToBytes(reply_area.first(*AwaitDoorbell(theirs.get(), reply_area.size())));
+  });
+  ASSERT_EQ(host.Provision(), OkStatus());
+  for (uint32_t seed = 0; seed < 3; ++seed) EXPECT_TRUE(host.Classify(RandomPicture(seed)).ok());
 }
 
 TEST(SlotPort, ALengthOverTheAreaOrAStrangeDoorbellEndsTheLane) {
