@@ -123,9 +123,11 @@ class Trial {
     block_ = Block(bytes, std::pmr::get_default_resource());
     std::byte* data = block_.data();
     for (const Alternative::Part& part : alternative.parts) {
-      auto& arguments = arguments_.emplace_back();
+      auto& memories = memories_.emplace_back();
+      auto& pointers = pointers_.emplace_back();
       for (const auto& [id, desc] : part.arguments) {
-        arguments.emplace(id, memory(desc, CpuEngine(), data));
+        memories.emplace(id, memory(desc, CpuEngine(), data));
+        pointers.push_back(data);
         data += Aligned(desc.get_size());
       }
     }
@@ -135,7 +137,12 @@ class Trial {
   void Run(dnnl::stream& stream) {
     const auto before = std::chrono::steady_clock::now();
     for (size_t i = 0; i < alternative_.parts.size(); ++i) {
-      alternative_.parts[i].primitive.execute(stream, arguments_[i]);
+      const Alternative::Part& part = alternative_.parts[i];
+      if (part.kernel) {
+        part.kernel(pointers_[i]);
+      } else {
+        part.primitive.execute(stream, memories_[i]);
+      }
     }
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - before;
     best_ms_ = std::min(best_ms_, ms.count());
@@ -148,25 +155,35 @@ class Trial {
 
   const Alternative& alternative_;
   Block block_;
-  std::vector<std::unordered_map<int, memory>> arguments_;
+  std::vector<std::unordered_map<int, memory>> memories_;  // of each part
+  std::vector<std::vector<void*>> pointers_;               // likewise
   double best_ms_ = 1e9, penalty_ms_ = 0;
 };
 
 }  // namespace
 
 size_t Chooser::Measure(std::span<const Alternative> alternatives) {
-  constexpr int kRounds = 5;
+  // Rounds until the layer has had its share of the time (the next one's is a little less, none gets nothing), or one
+  // alternative is clearly the best, or nothing new is to be learnt.
+  constexpr int kFewestRounds = 2, kEnoughToBeClear = 12, kMostRounds = 40;
+  constexpr double kClearly = 1.25;
+  const std::chrono::nanoseconds share = left_ / 12;
   const auto before = std::chrono::steady_clock::now();
   auto spent = [&] { return std::chrono::steady_clock::now() - before; };
   dnnl::stream stream(CpuEngine());
   std::vector<Trial> trials;
   for (const Alternative& alternative : alternatives) trials.emplace_back(alternative).Run(stream);
   auto cost_less = [](const Trial& a, const Trial& b) { return a.cost() < b.cost(); };
-  for (int round = 0; round < kRounds && spent() < left_; ++round) {
+  for (int round = 0; round < kMostRounds && spent() < (round < kFewestRounds ? left_ : share); ++round) {
     const double best = std::min_element(trials.begin(), trials.end(), cost_less)->cost();
+    const double limit = (round < kEnoughToBeClear ? 2 : kClearly) * best;
+    int run = 0;
     for (Trial& trial : trials) {
-      if (trial.cost() < 1.5 * best) trial.Run(stream);
+      if (trial.cost() >= limit) continue;
+      trial.Run(stream);
+      ++run;
     }
+    if (run == 1) break;
   }
   left_ -= spent();
   return static_cast<size_t>(std::min_element(trials.begin(), trials.end(), cost_less) - trials.begin());

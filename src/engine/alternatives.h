@@ -13,12 +13,14 @@
 #include <vector>
 
 #include "engine/onednn.h"
+#include "engine/program.h"
 
 namespace infenclave::engine {
 
 struct Alternative {
   struct Part {
     dnnl::primitive primitive;
+    Kernel kernel;                                        // runs if set, instead
     std::vector<std::pair<int, memory::desc>> arguments;  // DNNL_ARG_… and what to run it on
   };
   std::string name;
@@ -34,6 +36,8 @@ class Chooser {
   // computed alike in every process.
   Chooser(int threads, std::chrono::milliseconds budget)
       : threads_(threads), measures_(budget.count() > 0), left_(budget) {}
+
+  int threads() const { return threads_; }
 
   // Which of them, not empty, to use for the layer that `layer` describes and that takes `flops`.
   size_t Choose(const std::string& layer, double flops, std::span<const Alternative> alternatives);

@@ -284,12 +284,26 @@ Status Compiler::DefineReshaped(const Node& node, Place place, bool activate) {
 }
 
 StatusOr<Place> Compiler::Weight(ValueId id, const memory::desc& desc, const memory::desc& source_desc, float scale) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Tensor* tensor, WeightOf(id));
+  return AddWeight(id, *tensor, desc, source_desc, scale);
+}
+
+StatusOr<Place> Compiler::Weight(ValueId id, const memory::desc& desc, Packer packer) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Tensor* tensor, WeightOf(id));
+  const Place place = AddWeight(id, *tensor, desc, PlainDesc(tensor->shape(), memory::data_type::f32));
+  auto weight = std::find_if(program_.weights.begin(), program_.weights.end(),
+                             [&](const PendingWeight& w) { return w.buffer == place.buffer; });
+  weight->packer = std::move(packer);
+  return place;
+}
+
+StatusOr<const Tensor*> Compiler::WeightOf(ValueId id) {
   INFENCLAVE_ASSIGN_OR_RETURN(const Tensor* tensor, ConstantOf(id));
   if (tensor == nullptr) return Unimplemented("'", graph_.value(id).name, "' must be a constant");
   if (tensor->dtype() != DType::kF32) {
     return Unimplemented("constant '", graph_.value(id).name, "' is ", NameOf(tensor->dtype()), ", expected f32");
   }
-  return AddWeight(id, *tensor, desc, source_desc, scale);
+  return tensor;
 }
 
 Place Compiler::AddWeight(ValueId key, const Tensor& tensor, const memory::desc& desc, const memory::desc& source_desc,

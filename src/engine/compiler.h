@@ -57,6 +57,8 @@ class Compiler {
   Status DefineReshaped(const Node& node, Place place, bool activate = false);
   // A constant in `desc`, read through `source_desc` (as many elements) and multiplied by `scale`.
   StatusOr<Place> Weight(ValueId id, const memory::desc& desc, const memory::desc& source_desc, float scale = 1);
+  // A constant as `packer` writes it; nothing else may pack it in that layout.
+  StatusOr<Place> Weight(ValueId id, const memory::desc& desc, Packer packer);
   // Any tensor that outlives this as a weight. `key`: a value that stands for these numbers alone.
   Place AddWeight(ValueId key, const Tensor& tensor, const memory::desc& desc, const memory::desc& source_desc,
                   float scale = 1);
@@ -97,6 +99,7 @@ class Compiler {
 
  private:
   Status CompileNode(int index);
+  StatusOr<const Tensor*> WeightOf(ValueId id);  // an f32 constant, or why not
   Status PlaceOutputs();
   int Root(int buffer) const;
   int AddBuffer(Buffer buffer);

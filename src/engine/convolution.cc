@@ -6,6 +6,7 @@
 
 #include "engine/int8.h"
 #include "engine/onednn.h"
+#include "engine/winograd.h"
 
 namespace infenclave::engine {
 StatusOr<ConvShape> ConvShapeOf(const NodeView& view) {
@@ -31,11 +32,32 @@ namespace {
 using tag = memory::format_tag;
 using ConvPd = dnnl::convolution_forward::primitive_desc;
 
-// One way to compute it: an implementation of oneDNN's, its activation in a step of its own where it cannot do that.
+// One way to compute it, its activation in a step of its own where it cannot do that.
 struct Way {
-  ConvPd pd;
+  // An implementation of oneDNN's.
+  Way(const ConvPd& pd, bool activation_apart)
+      : name(pd.impl_info_str()),
+        src(pd.src_desc()),
+        weights(pd.weights_desc()),
+        dst(pd.dst_desc()),
+        scratch(pd.scratchpad_desc()),
+        primitive(pd.get()),
+        apart(activation_apart) {}
+  // One of our own.
+  Way(const Winograd& ours, bool activation_apart)
+      : name(Winograd::kName),
+        src(ours.src_desc()),
+        weights(ours.weights_desc()),
+        dst(ours.dst_desc()),
+        scratch(ours.scratch_desc()),
+        winograd(ours),
+        apart(activation_apart) {}
+
+  std::string name;
+  memory::desc src, weights, dst, scratch;
   dnnl::primitive primitive;
-  bool apart = false;
+  std::optional<Winograd> winograd;  // instead of it
+  bool apart;
 };
 
 // What is asked of a convolution beside the sum itself.
@@ -54,6 +76,10 @@ struct Task {
   }
 };
 
+memory::desc BiasDesc(const ConvShape& s) {
+  return s.bias.empty() ? memory::desc() : memory::desc(s.bias, memory::data_type::f32, tag::x);
+}
+
 std::optional<dnnl::convolution_forward::desc> Describe(const ConvShape& s, memory::data_type type,
                                                         dnnl::algorithm algorithm, tag src_tag,
                                                         const memory::desc& dst) {
@@ -64,8 +90,7 @@ std::optional<dnnl::convolution_forward::desc> Describe(const ConvShape& s, memo
       return dnnl::convolution_forward::desc(kind, algorithm, src, weights, dst, s.strides, s.dilations, s.pads_begin,
                                              s.pads_end);
     }
-    const memory::desc bias(s.bias, memory::data_type::f32, tag::x);
-    return dnnl::convolution_forward::desc(kind, algorithm, src, weights, bias, dst, s.strides, s.dilations,
+    return dnnl::convolution_forward::desc(kind, algorithm, src, weights, BiasDesc(s), dst, s.strides, s.dilations,
                                            s.pads_begin, s.pads_end);
   } catch (const dnnl::error& e) {
     if (e.status != dnnl_unimplemented) throw;
@@ -93,7 +118,7 @@ void AddWays(std::vector<Way>& ways, const Task& task, const Wanted& wanted) {
     if (!wanted.reference && std::string_view(pd.impl_info_str()).starts_with("ref")) continue;
     try {
       // Some of oneDNN's implementations accept a shape and then cannot generate code for it.
-      ways.push_back({ConvPd(pd.get()), dnnl::primitive(pd.get()), wanted.apart});
+      ways.emplace_back(pd, wanted.apart);
     } catch (const dnnl::error& e) {
       if (e.status == dnnl_out_of_memory) throw;
     }
@@ -121,9 +146,16 @@ memory::desc AnyLayout(const Task& task) {
   return task.sum ? *task.sum : memory::desc(task.shape.dst, task.type, tag::any);
 }
 
-// Winograd's (dense 3x3: half the work or less; both of oneDNN's sizes of tile), which it never picks by itself and
-// which know few activations.
-void AddWinograd(std::vector<Way>& ways, const Task& task) {
+// Winograd's (dense 3x3: half the work or less): in bf16 our own; in f32 oneDNN's, of both its sizes of tile, which it
+// never picks by itself and which know few activations.
+void AddWinograd(std::vector<Way>& ways, const Task& task, int threads) {
+  if (task.type == memory::data_type::bf16) {
+    if (!Winograd::Takes(task.shape)) return;
+    const bool apart = !Winograd::Does(task.activation);
+    const Winograd winograd(task.shape, apart ? FusedActivation{} : task.activation, task.sum.has_value(), threads);
+    if (!task.sum || *task.sum == winograd.dst_desc()) ways.emplace_back(winograd, apart);
+    return;
+  }
   Wanted wanted{.algorithm = dnnl::algorithm::convolution_winograd, .dst = AnyLayout(task), .most = 2};
   AddWays(ways, task, wanted);
   wanted.apart = true;
@@ -148,6 +180,7 @@ void AddDirect(std::vector<Way>& ways, const Task& task) {
 
 // What one core of some GHz reaches; only what they are to each other matters much.
 double ExpectedGflops(std::string_view implementation) {
+  if (implementation.starts_with(Winograd::kName)) return 300;
   if (implementation.find("wino_4x3") != std::string_view::npos) return 480;
   if (implementation.find("wino") != std::string_view::npos) return 320;
   return 200;
@@ -156,37 +189,43 @@ double ExpectedGflops(std::string_view implementation) {
 void AddReorder(const memory::desc& from, const memory::desc& to, Alternative& alternative) {
   const dnnl::reorder::primitive_desc pd(CpuEngine(), from, CpuEngine(), to, Attributes());
   alternative.parts.push_back(
-      {dnnl::reorder(pd), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}}});
+      {.primitive = dnnl::reorder(pd),
+       .arguments = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}}});
   alternative.memory += 2 * to.get_size();
 }
 
 // With the reorders that it costs: before it, and, where it leaves its result in an unusual layout, after it.
 StatusOr<Alternative> AsAlternative(Compiler& c, const Node& node, const Way& way, const Task& task) {
-  const ConvPd& pd = way.pd;
   Alternative out;
   INFENCLAVE_ASSIGN_OR_RETURN(Place src, c.In(node.inputs[0]));
-  if (!c.LiesAs(node.inputs[0], pd.src_desc())) AddReorder(src.desc, pd.src_desc(), out);
-  out.name = Concat(pd.impl_info_str(), way.apart ? " apart" : "");
-  out.memory += pd.weights_desc().get_size() + pd.scratchpad_desc().get_size();
+  if (!c.LiesAs(node.inputs[0], way.src)) AddReorder(src.desc, way.src, out);
+  out.name = Concat(way.name, way.apart ? " apart" : "");
+  out.memory += way.weights.get_size() + way.scratch.get_size();
   out.gflops = ExpectedGflops(out.name);
-  out.parts.push_back({way.primitive,
-                       {{DNNL_ARG_SRC, pd.src_desc()},
-                        {DNNL_ARG_WEIGHTS, pd.weights_desc()},
-                        {DNNL_ARG_BIAS, pd.bias_desc()},
-                        {DNNL_ARG_DST, pd.dst_desc()},
-                        {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc()}}});
+  const memory::desc bias = BiasDesc(task.shape);
+  if (way.winograd) {
+    out.parts.push_back({.kernel = way.winograd->kernel(),
+                         .arguments = {{0, way.src}, {1, way.weights}, {2, way.dst}, {3, way.scratch}, {4, bias}}});
+  } else {
+    out.parts.push_back({.primitive = way.primitive,
+                         .arguments = {{DNNL_ARG_SRC, way.src},
+                                       {DNNL_ARG_WEIGHTS, way.weights},
+                                       {DNNL_ARG_BIAS, bias},
+                                       {DNNL_ARG_DST, way.dst},
+                                       {DNNL_ARG_SCRATCHPAD, way.scratch}}});
+  }
   if (way.apart) {
-    const auto activation = ActivationPd(task.activation, pd.dst_desc());
-    out.parts.push_back({dnnl::eltwise_forward(activation),
-                         {{DNNL_ARG_SRC, pd.dst_desc()},
-                          {DNNL_ARG_DST, pd.dst_desc()},
-                          {DNNL_ARG_SCRATCHPAD, activation.scratchpad_desc()}}});
-    out.memory += 2 * pd.dst_desc().get_size();
+    const auto activation = ActivationPd(task.activation, way.dst);
+    out.parts.push_back(
+        {.primitive = dnnl::eltwise_forward(activation),
+         .arguments = {
+             {DNNL_ARG_SRC, way.dst}, {DNNL_ARG_DST, way.dst}, {DNNL_ARG_SCRATCHPAD, activation.scratchpad_desc()}}});
+    out.memory += 2 * way.dst.get_size();
   }
   if (const tag preferred = PreferredTag(task.shape); preferred != tag::any) {
     const memory::desc usual(task.shape.dst, task.type, preferred);
-    if (!task.sum && pd.dst_desc() != usual) {
-      AddReorder(pd.dst_desc(), usual, out);
+    if (!task.sum && way.dst != usual) {
+      AddReorder(way.dst, usual, out);
       out.handicap = 1.1;
     }
   }
@@ -205,7 +244,7 @@ std::string Name(const Task& task) {
 
 StatusOr<std::optional<Way>> Choose(Compiler& c, const Node& node, const Task& task) {
   std::vector<Way> ways;
-  if (task.type == memory::data_type::f32) AddWinograd(ways, task);
+  AddWinograd(ways, task, c.chooser().threads());
   AddDirect(ways, task);
   if (ways.size() < 2) return ways.empty() ? std::nullopt : std::optional(ways[0]);
   std::vector<Alternative> alternatives;
@@ -218,17 +257,28 @@ StatusOr<std::optional<Way>> Choose(Compiler& c, const Node& node, const Task& t
   return ways[c.chooser().Choose(name, FlopsOf(c.view(node)), alternatives)];
 }
 
+// The weights as that way wants them.
+StatusOr<Place> PackWeights(Compiler& c, ValueId id, const ConvShape& s, const Way& way) {
+  if (way.winograd) return c.Weight(id, way.weights, way.winograd->packer());
+  return c.Weight(id, way.weights, PlainDesc(s.weights, memory::data_type::f32));
+}
+
 Status EmitConv(Compiler& c, const Node& node, const ConvShape& s, const Way& way, const Place& dst) {
-  const ConvPd& pd = way.pd;
-  INFENCLAVE_ASSIGN_OR_RETURN(Place src, c.InAs(node.inputs[0], pd.src_desc()));
-  INFENCLAVE_ASSIGN_OR_RETURN(
-      Place weights, c.Weight(node.inputs[1], pd.weights_desc(), PlainDesc(s.weights, memory::data_type::f32)));
-  std::vector<Argument> arguments = {{DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, dst}};
+  INFENCLAVE_ASSIGN_OR_RETURN(Place src, c.InAs(node.inputs[0], way.src));
+  INFENCLAVE_ASSIGN_OR_RETURN(Place weights, PackWeights(c, node.inputs[1], s, way));
+  std::optional<Place> bias;
   if (!s.bias.empty()) {
-    INFENCLAVE_ASSIGN_OR_RETURN(Place bias, c.In(node.inputs[2]));
-    arguments.push_back({DNNL_ARG_BIAS, bias});
+    INFENCLAVE_ASSIGN_OR_RETURN(bias, c.In(node.inputs[2]));
   }
-  c.Emit(node, way.primitive, pd.impl_info_str(), std::move(arguments), pd.scratchpad_desc());
+  if (way.winograd) {
+    std::vector<Argument> arguments = {{0, src}, {0, weights}, {0, dst}, {0, c.NewPlace(way.scratch)}};
+    if (bias) arguments.push_back({0, *bias});
+    c.EmitKernel(node, way.name, way.winograd->kernel(), std::move(arguments));
+    return OkStatus();
+  }
+  std::vector<Argument> arguments = {{DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, dst}};
+  if (bias) arguments.push_back({DNNL_ARG_BIAS, *bias});
+  c.Emit(node, way.primitive, way.name, std::move(arguments), way.scratch);
   return OkStatus();
 }
 
@@ -261,7 +311,7 @@ Status CompileConv(Compiler& c, const Node& node, int index) {
     if (ways.empty()) return Unimplemented(node.op, " '", node.name, "': oneDNN has no implementation of this shape");
     way = ways[0];
   }
-  Place dst = c.NewPlace(way->pd.dst_desc());
+  Place dst = c.NewPlace(way->dst);
   INFENCLAVE_RETURN_IF_ERROR(EmitConv(c, node, s, *way, dst));
   return c.Define(node, dst, /*activate=*/way->apart);
 }

@@ -17,6 +17,7 @@ size_t Aligned(size_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlig
 
 void Write(const PendingWeight& weight, std::byte* data, dnnl::stream& stream) {
   using dnnl::memory;
+  if (weight.packer) return weight.packer(*weight.source, data);
   dnnl::primitive_attr attributes;
   if (weight.scale != 1) attributes.set_output_scales(0, {weight.scale});
   // oneDNN's interface takes no const pointer; a reorder only reads its source.

@@ -56,6 +56,9 @@ struct Step {
   std::vector<Argument> arguments;
 };
 
+// Writes a weight in a layout that is not oneDNN's.
+using Packer = std::function<void(const Tensor& source, std::byte* data)>;
+
 // A weight waits until all are known, then is written once, in its final layout.
 struct PendingWeight {
   int buffer = -1;
@@ -64,6 +67,7 @@ struct PendingWeight {
   const Tensor* source = nullptr;  // f32, or i8 for an i8 layout; row-major
   memory::desc source_desc;        // how to read it (grouped, transposed, …)
   float scale = 1;
+  Packer packer;  // does it if set
 };
 
 struct Program {

@@ -198,6 +198,28 @@ TEST(Convolution, AgreesWithItsDefinitionInBf16) {
   for (const ConvCase& c : kConvCases) CheckConv(c, {.precision = Precision::kBf16}, 1.5e-2);
 }
 
+// Our own kernel: sizes that tiles of 2x2 do not fill, chunks of channels that are not full, more tiles than fit a
+// block, on one thread, on two with tiles of their own, on two that share them.
+TEST(Convolution, WinogradInBf16AgreesWithItsDefinition) {
+  const ConvCase cases[] = {
+      {"wino 13x13", 1, 16, 64, 1, 13, 13, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kRelu}},
+      {"wino batch", 3, 32, 48, 1, 8, 9, 3, 3, {1, 1}, {1, 1, 1, 1}},
+      {"wino without padding", 1, 64, 32, 1, 9, 12, 3, 3, {1, 1}, {0, 0, 0, 0}, {1, 1}, true, {Kind::kLeakyRelu, 0.1f}},
+      {"wino lopsided, no bias", 2, 32, 16, 1, 17, 19, 3, 3, {1, 1}, {0, 2, 1, 0}, {1, 1}, false, {Kind::kClip, -1, 1}},
+      {"wino three rows", 1, 32, 32, 1, 3, 40, 3, 3, {1, 1}, {1, 1, 1, 1}},
+      {"wino, activation apart", 1, 64, 64, 1, 16, 16, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kSwish}},
+      {"wino blocks", 1, 256, 32, 1, 20, 22, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, true, {Kind::kRelu}},
+      {"wino large", 1, 128, 16, 1, 31, 32, 3, 3, {1, 1}, {1, 1, 1, 1}},
+  };
+  for (const ConvCase& c : cases) {
+    for (int threads : {1, 2}) {
+      std::set<std::string> used;
+      CheckConv(c, {.precision = Precision::kBf16, .threads = threads}, 1.5e-2, &used);
+      EXPECT_EQ(used.contains("winograd_2x3:avx512_core_bf16"), HasBf16()) << c.name;
+    }
+  }
+}
+
 // y = relu(act(conv(f(x)) + x)): fused in place of x if nobody reads x later and f is not the identity.
 struct ResidualCase {
   int64_t kernel;
