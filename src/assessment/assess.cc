@@ -267,6 +267,7 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
   INFENCLAVE_RETURN_IF_ERROR(MeasureCosts(*options.model, job.cuts, progress, assessment));
   Conclude(assessment);
   INFENCLAVE_ASSIGN_OR_RETURN(result.exhibits, MakeExhibits(job, assessment));
+  INFENCLAVE_ASSIGN_OR_RETURN(result.gallery, MakeGallery(options.out, assessment));
   DescribeRun(options, job.threads, assessment);
   return std::optional<AssessResult>(std::move(result));
 }

@@ -8,6 +8,7 @@
 
 #include "assessment/assessment.h"
 #include "assessment/exhibits.h"
+#include "assessment/gallery.h"
 #include "assessment/kl_oracle.h"
 #include "assessment/state.h"
 #include "graph/graph.h"
@@ -51,6 +52,7 @@ struct AssessOptions {
 struct AssessResult {
   Assessment assessment;
   std::vector<Exhibit> exhibits;  // by cut, the most recognised first
+  Gallery gallery;                // what attacks recovered; empty where none did
 };
 
 // Scores what the output folder does not hold yet. None (an empty optional) if the shard is done and others are not

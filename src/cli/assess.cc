@@ -112,7 +112,8 @@ void PrintSummary(const Assessment& a, const std::string& report) {
 Status WriteResult(const AssessResult& result, const AssessFlags& flags) {
   const std::string json = AssessmentToJson(result.assessment), report = flags.out + "/report.html";
   INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(flags.out + "/assessment.json", AsBytes(json)));
-  INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(report, AsBytes(RenderReport(result.assessment, result.exhibits))));
+  const std::string page = RenderReport(result.assessment, result.exhibits, result.gallery);
+  INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(report, AsBytes(page)));
   if (flags.json) {
     std::cout << json << std::flush;
   } else {

@@ -72,6 +72,10 @@ std::string VerdictMark(Safety safety) {
                 MarkPath(6, 6, safety), "</svg>");
 }
 
+std::string VerdictBadge(Safety safety) {
+  return Concat("<span class=\"verdict ", StyleOf(safety), "\">", VerdictMark(safety), NameOf(safety), "</span>");
+}
+
 std::string VerdictStrip(const Assessment& a) {
   const int n = static_cast<int>(a.cuts.size());
   int counts[4] = {};

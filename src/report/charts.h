@@ -21,6 +21,7 @@ std::string LatencyChart(const Assessment& assessment);
 
 // A verdict's mark, the same as in the charts, for legends and tables.
 std::string VerdictMark(Safety safety);
+std::string VerdictBadge(Safety safety);  // the mark and the word
 
 }  // namespace infenclave
 

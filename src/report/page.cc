@@ -3,6 +3,8 @@
 
 #include "report/attacks.h"
 #include "report/charts.h"
+#include "report/gallery.h"
+#include "report/method.h"
 #include "report/plot.h"
 #include "report/report.h"
 #include "report/style.h"
@@ -14,10 +16,6 @@ namespace {
 constexpr double kNearlyAll = 0.95;  // share of operations inside, beyond which a cut is hardly one
 
 std::string FileName(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
-
-std::string Verdict(Safety safety) {
-  return Concat("<span class=\"verdict ", StyleOf(safety), "\">", VerdictMark(safety), NameOf(safety), "</span>");
-}
 
 // "patch, decoder and whitebox"
 std::string Enumerate(const std::vector<std::string>& words) {
@@ -137,44 +135,6 @@ std::string Leakage(const Assessment& a) {
   return html;
 }
 
-std::string ExhibitItem(const Assessment& a, const Exhibit& exhibit) {
-  const Photograph& photograph = a.photographs[exhibit.photograph];
-  const Answer &seen = photograph.answer, &guessed = exhibit.revealed.answer;
-  const bool hit = seen.label == guessed.label;
-  const std::string truth = Escape(LabelOf(a, seen.label)), guess = Escape(LabelOf(a, guessed.label));
-  const auto image = [](const EncodedPicture& picture, const std::string& alt) {
-    return Concat("<img alt=\"", alt, "\" width=\"", picture.width, "\" height=\"", picture.height, "\" src=\"",
-                  DataUri(picture.mime, picture.bytes), "\">");
-  };
-  return Concat(
-      "<li><div class=\"two\">", image(exhibit.photograph_picture, Concat("photograph ", Escape(photograph.file))),
-      image(exhibit.map_picture, Concat("feature map ", exhibit.revealed.map, " of it")), "</div><b>", truth, "</b> ",
-      Percent(seen.probability), " → <span class=\"", hit ? "hit" : "", "\">", guess, "</span> ",
-      Percent(guessed.probability), "<br>map ", exhibit.revealed.map, exhibit.constant ? " (no contrast)" : "",
-      ", ratio ", Fixed(photograph.bound > 0 ? exhibit.revealed.d / photograph.bound : INFINITY, 2), "</li>");
-}
-
-std::string Gallery(const Assessment& a, const std::vector<Exhibit>& exhibits) {
-  if (exhibits.empty()) return "";
-  std::string html =
-      "<section aria-labelledby=\"gallery\"><h2 id=\"gallery\">What the oracle recognised</h2><p>At each cut, the "
-      "photographs "
-      "with the smallest KL ratio, each beside the feature map that gave it away. Under them, what the oracle says of "
-      "the photograph and of the map; in colour where both are the same.</p>";
-  for (size_t begin = 0; begin < exhibits.size();) {
-    const CutResult& cut = a.cuts[exhibits[begin].cut];
-    html += Concat("<article class=\"exhibit\"><header><h3>", cut.depth + 1, ". ", Escape(cut.name), "</h3><p>",
-                   FormatShape(cut.shape), "</p><p>", Verdict(cut.verdict.own), "</p><p>AUC ",
-                   Fixed(cut.kl->auc.value, 2), "</p></header><ul class=\"pairs\">");
-    size_t end = begin;
-    for (; end < exhibits.size() && exhibits[end].cut == exhibits[begin].cut; ++end)
-      html += ExhibitItem(a, exhibits[end]);
-    html += "</ul></article>";
-    begin = end;
-  }
-  return html + "</section>";
-}
-
 std::string CostSection(const Assessment& a) {
   std::string html =
       "<section aria-labelledby=\"cost\"><h2 id=\"cost\">What each cut costs</h2><p>A later cut shows less, and keeps "
@@ -216,8 +176,8 @@ std::string LeakageTable(const Assessment& a) {
     rows += cut.kl ? Concat("<td>", cut.kl->scored, "</td><td>", Fixed(cut.kl->auc.value, 3), "</td><td>",
                             FormatInterval(cut.kl->auc, 3), "</td>")
                    : NotApplicableCells(cut, 3);
-    rows += Concat("<td class=\"l\">", Verdict(cut.verdict.own), "</td><td class=\"l\">", Verdict(cut.verdict.safety),
-                   "</td>");
+    rows += Concat("<td class=\"l\">", VerdictBadge(cut.verdict.own), "</td><td class=\"l\">",
+                   VerdictBadge(cut.verdict.safety), "</td>");
     const auto& critical = cut.verdict.critical;
     rows += Concat("<td>", critical.empty() ? "–" : Fixed(critical[0].margin, 3), "</td></tr>");
   }
@@ -277,77 +237,11 @@ std::string Numbers(const Assessment& a) {
       LeakageTable(a), RatioTable(a), AttacksTables(a), CostTable(a), "</section>");
 }
 
-struct AttackText {
-  std::string_view name, asks;
-};
-constexpr AttackText kAttackTexts[] = {
-    {"kl", "Does a feature map still look like its photograph to another classifier?"},
-    {"patch", "Can a linear map from a neighbourhood of the IR restore the patch of the photograph above it?"},
-    {"decoder", "Can a network trained on pairs of photographs and IRs restore unseen photographs?"},
-    {"whitebox", "Can an attacker who knows the FrontNet's weights find a picture with the same IR?"},
-    {"nearest", "Is the most similar IR among the attacker's own that of a similar photograph?"},
-    {"label", "Can the host learn which score is which class?"}};
-
-std::string Method(const Assessment& a) {
-  std::string rows;
-  for (const AttackText& attack : kAttackTexts) {
-    const bool ran = std::find(a.attacks.begin(), a.attacks.end(), attack.name) != a.attacks.end();
-    rows += Concat("<tr><th scope=\"row\" class=\"l\">", attack.name, "</th><td class=\"l wrap\">", attack.asks,
-                   "</td><td class=\"l\">", ran ? "ran" : "<strong>has not run</strong>", "</td></tr>");
-  }
-  std::string html = "<section aria-labelledby=\"method\"><h2 id=\"method\">How this was measured</h2>";
-  html += Concat(
-      "<p>Cut points are the tensors through which every path from the image to the class scores passes. At each, the "
-      "layers "
-      "before it (the FrontNet) would run in the enclave, and its tensor (the intermediate representation, IR) is what "
-      "the host sees.</p>"
-      "<p><strong>Divergence.</strong> For photograph <em>x</em>, the IR of photograph <em>y</em> at cut <em>i</em> "
-      "and the "
-      "oracle <em>V</em>: d<sub>i</sub>(x,&nbsp;y) = min<sub>j</sub> KL(V(x)&nbsp;‖&nbsp;V(IR<sub>ij</sub>(y))), "
-      "natural "
-      "logarithm, probabilities at least 10<sup>−12</sup>. Each map is normalised to [0,&nbsp;255] by its minimum and "
-      "maximum, resized bilinearly to the oracle's input and repeated to three channels; a map without contrast "
-      "becomes "
-      "mid-grey. The ratio is d<sub>i</sub>(x,&nbsp;x) over KL(V(x)&nbsp;‖&nbsp;uniform). Tensors of one pixel cannot "
-      "be "
-      "shown to the oracle: <em>not applicable</em>, which is not <em>safe</em>.</p>"
-      "<p><strong>Control.</strong> The AUC is the share of pairs x&nbsp;≠&nbsp;y with "
-      "d<sub>i</sub>(x,&nbsp;x)&nbsp;&lt;&nbsp;d<sub>i</sub>(x,&nbsp;y), ties one half, over ",
-      a.control.size(),
-      " photographs. Its interval comes from a bootstrap that resamples photographs, rows and columns together, "
-      "widened by "
-      "Student's <em>t</em>; near 0 and 1, and for few photographs, by the exact binomial bound of disjoint pairs. "
-      "Shares have "
-      "Clopper–Pearson bounds.</p>"
-      "<p><strong>Verdict.</strong> The host computes everything after the cut, so a cut leaks at least what every "
-      "later one "
-      "leaks. A cut is <em>safe</em> if here and at every later cut the upper 95&nbsp;% bound stays within the margin "
-      "(an "
-      "intersection–union test, which needs no correction for the number of cuts), <em>unsafe</em> if a lower bound "
-      "exceeds "
-      "it, else <em>undecided</em>. The critical margin is the smallest with which the cut would be safe.</p>");
-  html += Table("attacks-table", "Attacks",
-                "<th scope=\"col\" class=\"l\">Attack</th><th scope=\"col\" class=\"l\">What it "
-                "asks</th><th scope=\"col\" class=\"l\">Here</th>",
-                rows);
-  return html +
-         "<h3 style=\"margin-top:1.8rem\">Sources</h3><ul>"
-         "<li>Z. Gu et al., <cite>Confidential Inference via Ternary Model Partitioning</cite>, arXiv:1807.00969, "
-         "2018: the "
-         "partition, and the KL criterion with its ratio.</li>"
-         "<li>C. J. Clopper and E. S. Pearson, <cite>The use of confidence or fiducial limits illustrated in the case "
-         "of the "
-         "binomial</cite>, Biometrika 26, 1934.</li>"
-         "<li>R. L. Berger, <cite>Multiparameter hypothesis testing and acceptance sampling</cite>, Technometrics 24, "
-         "1982: "
-         "intersection–union tests.</li>"
-         "<li>B. Efron and R. J. Tibshirani, <cite>An Introduction to the Bootstrap</cite>, Chapman and Hall, "
-         "1993.</li>"
-         "<li>A. Mahendran and A. Vedaldi, <cite>Understanding deep image representations by inverting them</cite>, "
-         "CVPR 2015; "
-         "Z. He, T. Zhang and R. B. Lee, <cite>Model inversion attacks against collaborative inference</cite>, ACSAC "
-         "2019: why "
-         "a map that looks like nothing may still be inverted.</li></ul></section>";
+std::string Margins(const Assessment& a) {
+  std::string text = Concat("AUC of kl ", Fixed(a.margins.kl_auc, 2));
+  if (a.baselines.empty()) return text;
+  return Concat(text, "; over the baseline AUC ", Fixed(a.margins.auc, 2), ", SSIM ", Fixed(a.margins.ssim, 2),
+                ", PSNR ", Fixed(a.margins.psnr, 1), " dB, top-1 ", Percent(a.margins.top1));
 }
 
 std::string Reproduce(const Assessment& a) {
@@ -358,7 +252,11 @@ std::string Reproduce(const Assessment& a) {
   rows += pair("Oracle",
                Concat(Escape(a.oracle), ", ", a.classes, " classes<br><code>sha256 ", a.oracle_sha256, "</code>"));
   rows += pair("Maps per cut", a.maps_limit == 0 ? "all" : Concat("at most ", a.maps_limit));
-  rows += pair("Margin", Concat("AUC ", Fixed(a.margins.kl_auc, 2)));
+  rows += pair("Margins", Margins(a));
+  if (a.attacker_photographs > 0) {
+    rows += pair("Attacker", Concat(a.attacker_photographs, " photographs, ", FormatCount(a.attacker_pictures),
+                                    " views and synthetic pictures"));
+  }
   rows += pair("Seed", Concat(a.seed));
   rows += pair("Infenclave", Escape(a.run.version));
   rows += pair("Machine", Concat(Escape(a.run.processor), ", ", a.run.threads,
@@ -386,7 +284,7 @@ std::string Reproduce(const Assessment& a) {
 
 }  // namespace
 
-std::string RenderReport(const Assessment& a, const std::vector<Exhibit>& exhibits) {
+std::string RenderReport(const Assessment& a, const std::vector<Exhibit>& exhibits, const Gallery& gallery) {
   const std::string title = Concat("Leakage assessment of ", Escape(FileName(a.model)));
   std::string html = Concat(
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
@@ -404,8 +302,8 @@ std::string RenderReport(const Assessment& a, const std::vector<Exhibit>& exhibi
                  "all later cuts "
                  "counted.</figcaption></figure>",
                  Facts(a));
-  html +=
-      Leakage(a) + AttacksSection(a) + CostSection(a) + Gallery(a, exhibits) + Numbers(a) + Method(a) + Reproduce(a);
+  html += Leakage(a) + AttacksSection(a) + RecoveredGallery(a, gallery) + CostSection(a) + MapGallery(a, exhibits) +
+          Numbers(a) + Method(a) + Reproduce(a);
   return html +
          "</main><footer>Made by Infenclave. This page is one file, needs no network and runs no "
          "script.</footer></body></html>\n";

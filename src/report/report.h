@@ -8,10 +8,11 @@
 
 #include "assessment/assessment.h"
 #include "assessment/exhibits.h"
+#include "assessment/gallery.h"
 
 namespace infenclave {
 
-std::string RenderReport(const Assessment& assessment, const std::vector<Exhibit>& exhibits);
+std::string RenderReport(const Assessment& assessment, const std::vector<Exhibit>& exhibits, const Gallery& gallery);
 
 }  // namespace infenclave
 

@@ -32,6 +32,8 @@ overflow-wrap:anywhere}
 .lead{font-size:1.075rem}
 .note{border-left:3px solid var(--undecided);padding:.15rem 0 .15rem 1rem;margin:1.2rem 0}
 sub,sup{line-height:0}
+section>h3{margin-top:1.8rem}
+.terms{max-width:42rem;margin:.6rem 0}.terms dt{font-weight:600}.terms dd{margin:0 0 .6rem}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.6rem,1fr));gap:1.2rem 1rem;margin:1.8rem 0 0;
 padding:1.2rem 0 0;border-top:1px solid var(--line)}
 .facts dt{color:var(--soft);font-size:.8125rem}
@@ -91,6 +93,13 @@ circle.by-whitebox{fill:var(--unsafe)}
 .pairs img{display:block;width:100%;height:auto;aspect-ratio:1;object-fit:cover;border-radius:3px;background:var(--panel)}
 .pairs b{color:var(--ink);font-weight:600}
 .pairs .hit{color:var(--unsafe);font-weight:600}
+.board{table-layout:fixed}
+.board th,.board td{border:0;padding:0 3px .4rem 0;text-align:left;vertical-align:top;white-space:normal;
+overflow-wrap:anywhere;color:var(--soft);font-size:.72rem;line-height:1.3}
+.board td:last-child{padding-right:3px}
+.board th{width:5.2rem;color:var(--ink);font-size:.8125rem;padding-top:.2rem}
+.board img{display:block;width:100%;height:auto;border-radius:3px;background:var(--panel);margin-bottom:.15rem}
+.board b{color:var(--ink);font-weight:600}
 .scroll{overflow-x:auto;margin:1rem 0 0}
 table{border-collapse:collapse;font-size:.78rem;width:100%}
 caption{text-align:left;font-weight:600;font-size:.9375rem;padding-bottom:.5rem}
@@ -105,7 +114,8 @@ tr.pick th{font-weight:650}
 .skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:1rem;background:var(--page);padding:.5rem 1rem;z-index:1}
 footer{margin-top:4rem;padding-top:1.2rem;padding-bottom:3rem;color:var(--soft);font-size:.8125rem}
 @media(max-width:46rem){header{padding-top:2rem}header,main,footer{padding-left:1rem;padding-right:1rem}
-section{margin-top:3rem}.wide{display:none}.narrow{display:block}.pairs{grid-template-columns:repeat(2,1fr)}}
+section{margin-top:3rem}.wide{display:none}.narrow{display:block}.pairs{grid-template-columns:repeat(2,1fr)}
+.board th{width:3.9rem;font-size:.69rem}.board th,.board td,.board td:last-child{padding-right:2px}}
 @media print{@page{margin:14mm 12mm}:root{color-scheme:light;--page:#fff;--panel:#f5f6f8;--ink:#000;--soft:#444;
 --line:#bbb;--faint:#e4e4e4;--accent:#1c5d99;--band:#c9dced;--safe:#0a7352;--unsafe:#b23218;--undecided:#8a5a00;
 --none:#667080;--zone:#eaf4ef}

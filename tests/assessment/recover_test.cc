@@ -92,6 +92,32 @@ TEST(Recover, AConstantTensorHasAnAucOfExactlyOneHalfAndIsSafe) {
   EXPECT_NEAR(*run->match, 1.0 / 20, 1e-6);  // all IRs are equal
 }
 
+TEST(Recover, KeepsPicturesOfTheFirstPhotographsForTheReport) {
+  ToyRecovery toy("gallery", {"nearest"});
+  const auto result = toy.Run();
+  ASSERT_TRUE(result.ok() && result->has_value()) << result.status();
+  const Gallery& gallery = (*result)->gallery;
+  const Assessment& a = (*result)->assessment;
+  EXPECT_EQ(gallery.photographs, std::vector<int>(a.targets.begin(), a.targets.begin() + 5));
+  ASSERT_EQ(gallery.originals.size(), 5u);
+  ASSERT_EQ(gallery.recovered.size(), 1 + a.cuts.size());  // the scores alone, then every cut
+  for (size_t i = 0; i < gallery.recovered.size(); ++i) {
+    const Recovered& recovered = gallery.recovered[i];
+    EXPECT_EQ(recovered.cut, static_cast<int>(i) - 1);
+    ASSERT_EQ(recovered.items.size(), 5u);
+    const auto picture = DecodeImage(recovered.items[0].picture.bytes);
+    ASSERT_TRUE(picture.ok());
+    EXPECT_EQ(picture->width, static_cast<uint32_t>(kPictureSide));
+  }
+  // Pictures that somebody has removed leave the rest of the report as it is.
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(toy.options.out + "/attacks")) {
+    if (entry.path().filename() == "reconstruction.npy") std::filesystem::remove(entry.path());
+  }
+  const auto again = toy.Run();
+  ASSERT_TRUE(again.ok() && again->has_value()) << again.status();
+  EXPECT_TRUE((*again)->gallery.recovered.empty());
+}
+
 TEST(Recover, TheMatchOfAnIrSucceedsWhereverIrsDiffer) {
   ToyRecovery toy("match", {"nearest"});
   const Assessment a = toy.Result();

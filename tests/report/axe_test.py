@@ -33,7 +33,7 @@ class IsAccessible(unittest.TestCase):
         if not axe:
             self.skipTest("SKIPPED: needs chromium, and axe-core (npm, or INFENCLAVE_AXE=axe.min.js)")
         browser.make_pages()
-        for page in ["safe", "unsafe"]:
+        for page in ["safe", "unsafe", "attacked"]:
             html = (browser.PAGES / f"{page}.html").read_text()
             html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)  # it forbids scripts
             html = html.replace("</body>", "<script>" + axe.read_text() + "</script>" + RUN + "</body>")

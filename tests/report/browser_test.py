@@ -17,7 +17,7 @@ class RendersInChromium(unittest.TestCase):
 
     def test_screen(self):
         for name, arguments in browser.SETTINGS.items():
-            for page in ["safe", "unsafe", "cuts-2", "cuts-150"]:
+            for page in ["safe", "unsafe", "attacked", "cuts-2", "cuts-150"]:
                 with self.subTest(page=page, setting=name), tempfile.TemporaryDirectory() as folder:
                     shot = pathlib.Path(folder, "shot.png")
                     _, console = browser.open_page(browser.PAGES / f"{page}.html", f"--screenshot={shot}", *arguments)
@@ -31,7 +31,7 @@ class RendersInChromium(unittest.TestCase):
         probe = ("<script>document.title=[...document.querySelectorAll('body *')].filter(e=>!e.closest('.scroll')&&"
                  "!e.closest('svg')&&e.getBoundingClientRect().right>innerWidth+1).map(e=>e.tagName+'.'+e.className).join(' ')"
                  "||'fits'</script>")
-        html = (browser.PAGES / "safe.html").read_text()
+        html = (browser.PAGES / "attacked.html").read_text()
         html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", probe + "</body>")
         with tempfile.TemporaryDirectory() as folder:
             page = pathlib.Path(folder, "probe.html")

@@ -31,7 +31,7 @@ std::string Keep(const std::string& name, const std::string& html) {
   return ::testing::AssertionFailure() << "the page does not hold: " << text;
 }
 
-std::string Page(const Assessment& a) { return RenderReport(a, SyntheticExhibits(a)); }
+std::string Page(const Assessment& a) { return RenderReport(a, SyntheticExhibits(a), SyntheticGallery(a)); }
 
 TEST(Escape, LeavesNoMarkupAndNoBrokenText) {
   const struct {
@@ -166,6 +166,7 @@ TEST(Report, EveryChartedNumberStandsInATable) {
 TEST(Report, ShowsWhatAttackersRecoveredBesideTheBaselines) {
   const std::string html = Page(SyntheticAttacked(0.5));
   Keep("attacked", html);
+  CheckStructure(html);
   EXPECT_TRUE(Has(html, "What attackers recovered"));
   EXPECT_TRUE(Has(html, "id=\"ssim-860-t\""));
   EXPECT_TRUE(Has(html, "id=\"recovered-auc-340-t\""));
@@ -173,6 +174,21 @@ TEST(Report, ShowsWhatAttackersRecoveredBesideTheBaselines) {
   EXPECT_TRUE(Has(html, "0.700"));  // the gain of patch at the first cut, in the table
   EXPECT_TRUE(Has(html, "Classes named by the host"));
   EXPECT_TRUE(Has(html, "The attacks whitebox and nearest have not run"));
+}
+
+TEST(Report, ShowsPhotographsBesideWhatWasMadeOfThem) {
+  Assessment a = SyntheticAttacked(0.5);
+  a.photographs[3].file = "<i>\".jpg";
+  const std::string html = Page(a);
+  EXPECT_TRUE(Has(html, "The first 5 photographs under attack"));
+  EXPECT_TRUE(Has(html, "<h3 id=\"board-0\">The scores alone</h3>"));
+  EXPECT_TRUE(Has(html, "alt=\"what decoder made of &lt;i&gt;&quot;.jpg\""));
+  EXPECT_TRUE(Has(html, "<b>0.70</b> 20.5&nbsp;dB"));
+  EXPECT_TRUE(Has(html, "<td>not in the sample</td>"));
+  EXPECT_TRUE(Has(html, "Mahendran and Vedaldi 2015"));
+  const std::string unattacked = Page(SyntheticAssessment(0.5));
+  EXPECT_FALSE(Has(unattacked, "what attackers made"));
+  EXPECT_FALSE(Has(unattacked, "Dosovitskiy"));
 }
 
 TEST(Report, EscapesWhateverNamesHold) {

@@ -8,6 +8,7 @@
 
 #include "assessment/assessment.h"
 #include "assessment/exhibits.h"
+#include "assessment/gallery.h"
 #include "assessment/statistics.h"
 #include "image/image.h"
 
@@ -123,6 +124,29 @@ inline Assessment SyntheticAttacked(double last_auc) {
   a.label->advice = "Do not count on the secret order of the classes.";
   Conclude(a);
   return a;
+}
+
+// A gradient in place of photographs and pictures; the SSIM beside it falls with depth.
+inline Gallery SyntheticGallery(const Assessment& a) {
+  Gallery gallery;
+  if (a.baselines.empty()) return gallery;
+  Image image{112, 112, {}};
+  for (int i = 0; i < 112 * 112; ++i) {
+    const uint8_t rgb[] = {static_cast<uint8_t>(2 * (i % 112)), static_cast<uint8_t>(2 * (i / 112)), 120};
+    image.rgb.insert(image.rgb.end(), rgb, rgb + 3);
+  }
+  const EncodedPicture picture{EncodeJpeg(image, 80).value(), "image/jpeg", 112, 112};
+  gallery.photographs = {3, 1, 4, 0, 5};
+  gallery.originals.assign(5, picture);
+  gallery.recovered.push_back({-1, "decoder", std::vector<Recovered::Item>(5, {picture, 13.1, 0.26})});
+  for (size_t cut = 0; cut < a.cuts.size(); ++cut) {
+    for (const AttackRun& run : a.cuts[cut].attacks) {
+      const size_t sample = run.attack == "decoder" ? 3 : 5;
+      gallery.recovered.push_back({static_cast<int>(cut), run.attack,
+                                   std::vector<Recovered::Item>(sample, {picture, 20.5, run.scores.ssim.value})});
+    }
+  }
+  return gallery;
 }
 
 // Four exhibits a cut, of a photograph that is a gradient and maps that are checkerboards.
