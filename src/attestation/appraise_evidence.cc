@@ -104,6 +104,19 @@ void AppraiseSnpTcb(const VerifiedSnp& v, const std::optional<SnpTcb>& minimum, 
   }
 }
 
+// What the policy wants of the guest's own policy, and of that what is missing.
+void AppraiseGuestPolicy(const SnpReport& r, const Policy::Snp& policy, Findings& findings) {
+  auto asks = [&r](const SnpGuestDemand& d) { return (r.policy >> d.bit & 1) == d.set; };
+  std::string found, wanted;
+  for (const SnpGuestDemand& d : policy.guest_policy) {
+    wanted += Concat(wanted.empty() ? "" : " and ", d.name);
+    if (!asks(d)) found += Concat(found.empty() ? "without " : " and ", d.name);
+  }
+  if (!wanted.empty()) findings.Add("guest policy", found.empty() ? wanted : found, wanted, found.empty());
+  findings.Add("CXL memory", r.cxl_allowed() ? "allowed" : "off", policy.allow_cxl ? "allowed or off" : "off",
+               policy.allow_cxl || !r.cxl_allowed());
+}
+
 void AppraiseSnp(const Claims& claims, const VerifiedSnp& v, const Policy::Snp& policy, Findings& findings) {
   const SnpReport& r = v.report;
   const bool by_key = std::ranges::find(policy.id_key_digests, r.id_key_digest) != policy.id_key_digests.end();
@@ -123,6 +136,9 @@ void AppraiseSnp(const Claims& claims, const VerifiedSnp& v, const Policy::Snp& 
   findings.Add("VMPL", Concat(r.vmpl), Concat("at most ", policy.max_vmpl), r.vmpl <= policy.max_vmpl);
   findings.Add("signed by", v.vlek ? "a key of the cloud provider (VLEK)" : "the chip's key (VCEK)",
                policy.allow_vlek ? "either" : "the chip's key (VCEK)", policy.allow_vlek || !v.vlek);
+  AppraiseGuestPolicy(r, policy, findings);
+  findings.Add("AMD's revocation list", v.crl_checked ? "names neither key" : "not given",
+               policy.require_crl ? "names neither key" : "need not be given", v.crl_checked || !policy.require_crl);
   AppraiseSnpTcb(v, policy.min_tcb, findings);
 }
 

@@ -260,6 +260,18 @@ void ReadSnp(TableReader& in, std::string_view file, Policy::Snp& out) {
   out.max_vmpl = in.Unsigned("max_vmpl", 0);
   out.allow_vlek = in.Bool("allow_vlek", false);
   out.allow_migration_agent = in.Bool("allow_migration_agent", false);
+  out.allow_cxl = in.Bool("allow_cxl", false);
+  out.require_crl = in.Bool("require_crl", false);
+  for (const std::string& name : in.Strings("guest_policy")) {
+    const auto* demand = std::ranges::find(kSnpGuestDemands, name, &SnpGuestDemand::name);
+    if (demand != std::end(kSnpGuestDemands)) {
+      out.guest_policy.push_back(*demand);
+    } else {
+      in.FailKey("guest_policy", "'", name,
+                 "' is unknown; there are no-smt, single-socket, aes-256-xts, no-rapl, "
+                 "ciphertext-hiding, no-page-swap");
+    }
+  }
   const bool has_tcb = in.Has("min_tcb");
   TableReader tcb(in.Table("min_tcb"), file, "sev-snp.min_tcb");
   const SnpTcb minimum{ReadLevel(tcb, "fmc"), ReadLevel(tcb, "boot_loader"), ReadLevel(tcb, "tee"),

@@ -32,6 +32,9 @@
 //   max_vmpl = 0
 //   allow_vlek = false           # keys of a cloud provider instead of the chip's
 //   allow_migration_agent = false
+//   allow_cxl = false            # memory behind CXL
+//   guest_policy = ["no-smt"]    # what the guest's policy must ask of the platform: abi/snp_report.h
+//   require_crl = false          # whether AMD's revocation list must have been looked at
 //
 //   [simulated]
 //   measurements = ["<64 hex digits>"]
@@ -99,7 +102,8 @@ struct Policy {
     uint64_t min_guest_svn = 0;  // of id_key_digests
     std::optional<SnpTcb> min_tcb;
     uint64_t max_vmpl = 0;
-    bool allow_vlek = false, allow_migration_agent = false;
+    bool allow_vlek = false, allow_migration_agent = false, allow_cxl = false, require_crl = false;
+    std::vector<SnpGuestDemand> guest_policy;
   } snp;
 };
 // INVALID_ARGUMENT with the line for unknown keys, a missing owner, an empty accept list, "simulated" beside another

@@ -150,6 +150,25 @@ TEST_F(HardwarePolicy, Snp) {
   };
   EXPECT_EQ(changed([](SnpReport& r) { r.policy |= 1 << 18; }, measurement + tcb + rest),
             "migration agent: allowed; wanted: off");
+  EXPECT_EQ(changed([](SnpReport& r) { r.policy |= 1 << 21; }, measurement + tcb + rest),
+            "CXL memory: allowed; wanted: off");
+  EXPECT_EQ(changed([](SnpReport& r) { r.policy |= 1 << 21; }, measurement + tcb + rest + "allow_cxl = true\n"), "");
+  const std::string strict = measurement + tcb + rest + "guest_policy = [\"no-smt\", \"ciphertext-hiding\"]\n";
+  EXPECT_EQ(Judge(vlek_, strict),
+            "guest policy: without no-smt and ciphertext-hiding; wanted: no-smt and ciphertext-hiding");
+  EXPECT_EQ(changed([](SnpReport& r) { r.policy |= 1 << 24; }, strict),
+            "guest policy: without no-smt; wanted: no-smt and ciphertext-hiding");
+  EXPECT_EQ(changed([](SnpReport& r) { r.policy = 1 << 17 | 1 << 24; }, strict), "");
+  for (const SnpGuestDemand& d : kSnpGuestDemands) {
+    const auto one = measurement + tcb + rest + Concat("guest_policy = [\"", d.name, "\"]\n");
+    auto with = [&d](bool set) { return [&d, set](SnpReport& r) { r.policy = 1 << 17 | uint64_t{set} << d.bit; }; };
+    EXPECT_EQ(changed(with(d.set), one), "");
+    EXPECT_EQ(changed(with(!d.set), one), Concat("guest policy: without ", d.name, "; wanted: ", d.name));
+  }
+  EXPECT_THAT(Judge(vlek_, "[sev-snp]\nguest_policy = [\"smt\"]\n"),
+              HasSubstr("p:4: sev-snp.guest_policy: 'smt' is unknown; there are no-smt"));
+  EXPECT_EQ(Judge(vlek_, measurement + tcb + rest + "require_crl = true\n"),
+            "AMD's revocation list: not given; wanted: names neither key");
   const std::string by_key =
       "[sev-snp]\nid_key_digests = " + Quote(std::string(96, '7')) + "min_guest_svn = 2\n" + tcb + rest;
   auto keyed = [](uint32_t svn) { return [svn](SnpReport& r) { r.id_key_digest.fill(0x77), r.guest_svn = svn; }; };

@@ -12,6 +12,7 @@
 
 #include "attestation/abi/snp_certificates.h"
 #include "base/file.h"
+#include "tests/attestation/mutations.h"
 #include "tests/attestation/test_pki.h"
 
 namespace infenclave {
@@ -73,9 +74,11 @@ TEST_F(SnpVectors, ComeOutAsTheIndexSays) {
 TEST_F(SnpVectors, EveryMutatedByteOfTheReportIsRefused) {
   for (Vector& v : vectors_) {
     for (size_t i = 0; i < v.report.size(); ++i) {
-      v.report[i] ^= static_cast<uint8_t>(1 << i % 8);
-      EXPECT_FALSE(VerifySnp(v.report, v.endorsement, kAt).ok()) << "byte " << i;
-      v.report[i] ^= static_cast<uint8_t>(1 << i % 8);
+      for (uint8_t change : Alterations(i)) {
+        v.report[i] ^= change;
+        EXPECT_FALSE(VerifySnp(v.report, v.endorsement, kAt).ok()) << "byte " << i << " altered by " << int{change};
+        v.report[i] ^= change;
+      }
     }
     for (size_t n = 0; n < v.report.size(); ++n) {
       EXPECT_FALSE(VerifySnp(ByteSpan(v.report).first(n), v.endorsement, kAt).ok()) << "cut to " << n;
@@ -86,9 +89,11 @@ TEST_F(SnpVectors, EveryMutatedByteOfTheReportIsRefused) {
 TEST_F(SnpVectors, EveryMutatedByteOfTheVekCertificateIsRefused) {
   for (Vector& v : vectors_) {
     for (size_t i = 0; i < v.endorsement.vek.size(); ++i) {
-      v.endorsement.vek[i] ^= static_cast<uint8_t>(1 << i % 8);
-      EXPECT_FALSE(VerifySnp(v.report, v.endorsement, kAt).ok()) << "byte " << i;
-      v.endorsement.vek[i] ^= static_cast<uint8_t>(1 << i % 8);
+      for (uint8_t change : Alterations(i)) {
+        v.endorsement.vek[i] ^= change;
+        EXPECT_FALSE(VerifySnp(v.report, v.endorsement, kAt).ok()) << "byte " << i << " altered by " << int{change};
+        v.endorsement.vek[i] ^= change;
+      }
     }
   }
 }
@@ -134,7 +139,7 @@ class SyntheticSnp : public testing::Test {
     const TestKey key = NewKey("P-384");
     ark_ = Issue({.subject = "ARK-" + line, .ca = true}, key, nullptr);
     ask_ = Issue({.subject = "SEV-" + line, .ca = true, .serial = 17}, NewKey("P-384"), &ark_);
-    asvk_ = Issue({.subject = "SEV-VLEK-" + line, .ca = true}, NewKey("P-384"), &ark_);
+    asvk_ = Issue({.subject = "SEV-VLEK-" + line, .ca = true, .serial = 18}, NewKey("P-384"), &ark_);
     roots_.clear();
     roots_.push_back({line, turin, ark_.cert(), ask_.cert(), asvk_.cert()});
     report_ = {};
@@ -227,6 +232,8 @@ TEST_F(SyntheticSnp, EachRefusalByName) {
       {[&] { report_.key_info = SnpReport::kNoKey << 2; }, "signing key 7, expected VCEK (0) or VLEK (1)"},
       {[&] { report_.version = 3, report_.cpuid_family = 0x19, report_.cpuid_model = 0x11; },
        "made by a processor of family 25, model 17, and the VEK is for Milan"},
+      {[&] { report_.policy = 0x10000; }, "its guest policy 65536 has bits without a meaning"},
+      {[&] { report_.policy |= 1ull << 26; }, "has bits without a meaning"},
       {[&] { hardware_id_ = Bytes(64, 9); }, "is not the hardware id of the VEK's certificate, 0909"},
       {[&] { hardware_id_ = Bytes(3, 9); }, "this has no hardware id"},
       {[&] { tcb_.microcode = 8; },
@@ -246,6 +253,24 @@ TEST_F(SyntheticSnp, EachRefusalByName) {
     Make();
     EXPECT_EQ(Verify().status().code(), StatusCode::kPermissionDenied);
     EXPECT_THAT(Refusal(), HasSubstr(b.message));
+  }
+}
+
+// The certificates above the VEK are compiled in; they have dates all the same.
+TEST_F(SyntheticSnp, SignersExpiredOrFromTheFutureByName) {
+  for (bool of_root : {false, true}) {
+    for (auto [from, to, message] : {std::tuple{1790000000, 1799999999, "expired 2027-01-15T07:59:59Z"},
+                                     {1800000001, 1810000000, "is valid from 2027-01-15T08:00:01Z"},
+                                     {1800000000, 1800000000, ""}}) {
+      UseLine("Milan");
+      TestCert& signer = of_root ? ark_ : ask_;
+      signer = Issue({.subject = signer.subject, .ca = true, .not_before = from, .not_after = to}, signer.key, &ark_);
+      roots_.clear();
+      roots_.push_back({line_, false, ark_.cert(), ask_.cert(), asvk_.cert()});
+      Make();
+      EXPECT_EQ(Verify().ok(), std::string_view(message).empty());
+      EXPECT_THAT(Refusal(), HasSubstr(*message != 0 ? Concat("'", signer.subject, "' ", message) : ""));
+    }
   }
 }
 
@@ -283,6 +308,14 @@ TEST_F(SyntheticSnp, RevocationLists) {
   EXPECT_EQ(Refusal(), "AMD's revocation list: expired 2026-09-21T14:13:20Z, and it is 2027-01-15T08:00:00Z");
   endorsement_.crl = IssueCrl(ark_, 1805000000, 1810000000, {});
   EXPECT_EQ(Refusal(), "AMD's revocation list: issued 2027-03-14T04:53:20Z, and it is 2027-01-15T08:00:00Z");
+  // The provider's signer, where the key is a VLEK.
+  Make(/*vlek=*/true);
+  endorsement_.crl = IssueCrl(ark_, 1790000000, 1810000000, {17});
+  ASSERT_TRUE(Verify().ok()) << Verify().status();
+  endorsement_.crl = IssueCrl(ark_, 1790000000, 1810000000, {18});
+  EXPECT_EQ(Refusal(), "certificate 'SEV-VLEK-Milan' was revoked by 'ARK-Milan'");
+  report_.key_info = 0;
+  Make();
   endorsement_.crl = IssueCrl(ask_, 1790000000, 1810000000, {});
   EXPECT_EQ(Refusal(), "AMD's revocation list: issued by 'SEV-Milan', not by 'ARK-Milan'");
   const TestCert impostor = Issue({.subject = "ARK-Milan", .ca = true}, NewKey("P-384"), nullptr);

@@ -42,11 +42,23 @@ struct SnpReport {
   bool author_key_enabled() const { return key_info & 1; }
   bool chip_key_masked() const { return key_info >> 1 & 1; }
   uint32_t signing_key() const { return key_info >> 2 & 7; }
-  bool smt_allowed() const { return policy >> 16 & 1; }
   bool migration_agent_allowed() const { return policy >> 18 & 1; }
   bool debug_allowed() const { return policy >> 19 & 1; }
-  bool single_socket() const { return policy >> 20 & 1; }
+  bool cxl_allowed() const { return policy >> 21 & 1; }
+  // Bit 17 is always set, and those from 26 on have no meaning yet, which a verifier must refuse.
+  bool reserved_policy() const { return (policy >> 17 & 1) == 0 || policy >> 26 != 0; }
 };
+
+// What a guest's policy can ask of the platform: a bit of POLICY, set or clear. The firmware starts no guest whose
+// policy the platform does not meet.
+struct SnpGuestDemand {
+  std::string_view name;
+  int bit;
+  bool set;
+};
+inline constexpr SnpGuestDemand kSnpGuestDemands[] = {{"no-smt", 16, false},           {"single-socket", 20, true},
+                                                      {"aes-256-xts", 22, true},       {"no-rapl", 23, true},
+                                                      {"ciphertext-hiding", 24, true}, {"no-page-swap", 25, true}};
 
 // Another size is INVALID_ARGUMENT, another version UNIMPLEMENTED. Reserved bytes must be zero, so that what is
 // accepted has one encoding.

@@ -142,6 +142,9 @@ StatusOr<VerifiedSnp> VerifySnp(ByteSpan bytes, const SnpEndorsement& endorsemen
   if (report.signing_key() != SnpReport::kVcek && report.signing_key() != SnpReport::kVlek) {
     return PermissionDenied("SEV-SNP report: signing key ", report.signing_key(), ", expected VCEK (0) or VLEK (1)");
   }
+  if (report.reserved_policy()) {
+    return PermissionDenied("SEV-SNP report: its guest policy ", report.policy, " has bits without a meaning");
+  }
   out.vlek = report.signing_key() == SnpReport::kVlek;
   if (endorsement.vek.empty()) return InvalidArgument("SEV-SNP report: the certificate of its VEK is missing");
   INFENCLAVE_ASSIGN_OR_RETURN(const Certificate vek, Certificate::FromDerOrPem(endorsement.vek));
