@@ -39,13 +39,11 @@ void ClaimTd(const TdReport& r, Claims& out) {
 }
 
 StatusOr<Claims> VerifyIntelClaims(TeeKind tee, ByteSpan evidence, ByteSpan collateral_json, int64_t at) {
-  std::optional<IntelCollateral> collateral;
+  std::shared_ptr<const IntelCollateral> collateral;
   if (!collateral_json.empty()) {
-    INFENCLAVE_ASSIGN_OR_RETURN(const IntelCollateralText text, ParseIntelCollateral(AsText(collateral_json)));
-    INFENCLAVE_ASSIGN_OR_RETURN(collateral, IntelCollateral::Load(text));
+    INFENCLAVE_ASSIGN_OR_RETURN(collateral, IntelCollateral::LoadRemembered(AsText(collateral_json)));
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(VerifiedIntel verified,
-                              VerifyIntel(evidence, collateral.has_value() ? &*collateral : nullptr, at));
+  INFENCLAVE_ASSIGN_OR_RETURN(VerifiedIntel verified, VerifyIntel(evidence, collateral.get(), at));
   Claims out;
   const auto* td = std::get_if<TdReport>(&verified.quote.body);
   if ((td != nullptr) != (tee == TeeKind::kTdx)) {

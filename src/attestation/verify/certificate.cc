@@ -283,11 +283,7 @@ std::unique_ptr<EVP_PKEY, X509Deleter> EcKey(const char* curve, ByteSpan point) 
   return std::unique_ptr<EVP_PKEY, X509Deleter>(key);
 }
 
-}  // namespace
-
-bool EcdsaVerify(EcdsaCurve curve, ByteSpan point, ByteSpan message, ByteSpan r, ByteSpan s) {
-  const bool p256 = curve == EcdsaCurve::kP256Sha256;
-  const auto key = EcKey(p256 ? "P-256" : "P-384", point);
+bool VerifyWith(EVP_PKEY* key, const EVP_MD* digest, ByteSpan message, ByteSpan r, ByteSpan s) {
   ECDSA_SIG* signature = ECDSA_SIG_new();
   INFENCLAVE_CHECK(ECDSA_SIG_set0(signature, BN_bin2bn(r.data(), static_cast<int>(r.size()), nullptr),
                                   BN_bin2bn(s.data(), static_cast<int>(s.size()), nullptr)) == 1);
@@ -295,13 +291,31 @@ bool EcdsaVerify(EcdsaCurve curve, ByteSpan point, ByteSpan message, ByteSpan r,
   const int size = i2d_ECDSA_SIG(signature, &der);
   ECDSA_SIG_free(signature);
   EVP_MD_CTX* ctx = EVP_MD_CTX_new();
-  const bool valid = key != nullptr && size > 0 &&
-                     EVP_DigestVerifyInit(ctx, nullptr, p256 ? EVP_sha256() : EVP_sha384(), nullptr, key.get()) == 1 &&
+  const bool valid = key != nullptr && size > 0 && EVP_DigestVerifyInit(ctx, nullptr, digest, nullptr, key) == 1 &&
                      EVP_DigestVerify(ctx, der, static_cast<size_t>(size), message.data(), message.size()) == 1;
   EVP_MD_CTX_free(ctx);
   OPENSSL_free(der);
   ERR_clear_error();
   return valid;
+}
+
+const EVP_MD* DigestOf(EcdsaCurve curve) { return curve == EcdsaCurve::kP256Sha256 ? EVP_sha256() : EVP_sha384(); }
+
+}  // namespace
+
+bool Certificate::HasSigned(EcdsaCurve curve, ByteSpan message, ByteSpan r, ByteSpan s) const {
+  EVP_PKEY* key = X509_get0_pubkey(cert_.get());
+  char group[32] = {};
+  const bool on_curve = key != nullptr && EVP_PKEY_is_a(key, "EC") == 1 &&
+                        EVP_PKEY_get_group_name(key, group, sizeof(group), nullptr) == 1 &&
+                        std::string_view(group) == (curve == EcdsaCurve::kP256Sha256 ? "prime256v1" : "secp384r1");
+  if (!on_curve) ERR_clear_error();
+  return on_curve && VerifyWith(key, DigestOf(curve), message, r, s);
+}
+
+bool EcdsaVerify(EcdsaCurve curve, ByteSpan point, ByteSpan message, ByteSpan r, ByteSpan s) {
+  const auto key = EcKey(curve == EcdsaCurve::kP256Sha256 ? "P-256" : "P-384", point);
+  return VerifyWith(key.get(), DigestOf(curve), message, r, s);
 }
 
 // ---- times ----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ struct X509Deleter {
   void operator()(EVP_PKEY* p) const { EVP_PKEY_free(p); }
 };
 
+enum class EcdsaCurve { kP256Sha256, kP384Sha384 };
+
 class Certificate {
  public:
   // Exactly one certificate in DER, without bytes before or after it that it does not account for.
@@ -40,6 +42,8 @@ class Certificate {
   int64_t not_after() const { return not_after_; }
   // The uncompressed point of an elliptic curve key, 0x04 first; empty for another kind of key.
   Bytes EcPoint() const;
+  // Whether its key, which has to be on this curve, made the signature (big-endian r and s) over `message`.
+  bool HasSigned(EcdsaCurve curve, ByteSpan message, ByteSpan r, ByteSpan s) const;
   // The public key as SubjectPublicKeyInfo.
   Bytes PublicKeyInfo() const;
   // The content of the extension with this object identifier ("1.2.840.113741.1.13.1"); nullopt if there is none.
@@ -88,8 +92,7 @@ Status CheckChain(const std::vector<Certificate>& chain, const Certificate& root
                   std::span<const Certificate> checked = {});
 Status CheckChainValidAt(const std::vector<Certificate>& chain, int64_t at, std::string_view what);
 
-// An ECDSA signature given as big-endian r and s, over `message`; `point` uncompressed.
-enum class EcdsaCurve { kP256Sha256, kP384Sha384 };
+// The same for a key that is given as an uncompressed point.
 bool EcdsaVerify(EcdsaCurve curve, ByteSpan point, ByteSpan message, ByteSpan r, ByteSpan s);
 
 // "2025-07-19T10:01:18Z" and back. INVALID_ARGUMENT for any other form.

@@ -97,13 +97,9 @@ StatusOr<PckInfo> ReadPckInfo(const Certificate& pck) {
 
 namespace {
 
-bool VerifyP256(ByteSpan point, ByteSpan message, ByteSpan signature) {
-  return point.size() == 65 &&
-         EcdsaVerify(EcdsaCurve::kP256Sha256, point, message, signature.first(32), signature.last(32));
-}
-
 Status CheckSignatures(const IntelQuote& quote, ByteSpan bytes, const Certificate& pck) {
-  if (!VerifyP256(pck.EcPoint(), quote.qe_report_bytes, quote.qe_report_signature)) {
+  const ByteSpan by_pck(quote.qe_report_signature), by_key(quote.signature);
+  if (!pck.HasSigned(EcdsaCurve::kP256Sha256, quote.qe_report_bytes, by_pck.first(32), by_pck.last(32))) {
     return PermissionDenied("QE report: its signature is not that of the PCK certificate's key over it");
   }
   ByteWriter bound;
@@ -116,7 +112,8 @@ Status CheckSignatures(const IntelQuote& quote, ByteSpan bytes, const Certificat
   }
   Bytes point = {0x04};
   point.insert(point.end(), quote.attestation_key.begin(), quote.attestation_key.end());
-  if (!VerifyP256(point, bytes.first(quote.signed_bytes), quote.signature)) {
+  if (!EcdsaVerify(EcdsaCurve::kP256Sha256, point, bytes.first(quote.signed_bytes), by_key.first(32),
+                   by_key.last(32))) {
     return PermissionDenied("quote: its signature is not that of the attestation key over it");
   }
   if (quote.qe_report.debug()) return PermissionDenied("quoting enclave: it runs in debug mode");

@@ -1,8 +1,11 @@
 #include "attestation/verify/intel_collateral.h"
 
 #include <algorithm>
+#include <deque>
+#include <mutex>
 
 #include "attestation/json_members.h"
+#include "crypto/primitives.h"
 
 namespace infenclave {
 namespace {
@@ -181,9 +184,9 @@ StatusOr<std::vector<Certificate>> CheckSignedJson(std::string_view json, std::s
     return PermissionDenied(what, ": signed by '", chain->front().CommonName(), "', expected 'Intel SGX TCB Signing'");
   }
   const auto raw = HexDecode(signature);
-  const Bytes point = chain->front().EcPoint();
-  if (!raw.ok() || raw->size() != 64 || point.size() != 65 ||
-      !EcdsaVerify(EcdsaCurve::kP256Sha256, point, AsBytes(json), ByteSpan(*raw).first(32), ByteSpan(*raw).last(32))) {
+  if (!raw.ok() || raw->size() != 64 ||
+      !chain->front().HasSigned(EcdsaCurve::kP256Sha256, AsBytes(json), ByteSpan(*raw).first(32),
+                                ByteSpan(*raw).last(32))) {
     return PermissionDenied(what, ": its signature is not that of '", chain->front().CommonName(), "' over it");
   }
   return *std::move(chain);
@@ -227,6 +230,26 @@ StatusOr<IntelCollateral> IntelCollateral::Load(const IntelCollateralText& text,
   INFENCLAVE_ASSIGN_OR_RETURN(out.tcb_info_, ParseTcbInfo(text.tcb_info));
   INFENCLAVE_ASSIGN_OR_RETURN(out.qe_identity_, ParseQeIdentity(text.qe_identity));
   return out;
+}
+
+StatusOr<std::shared_ptr<const IntelCollateral>> IntelCollateral::LoadRemembered(std::string_view json) {
+  using Entry = std::pair<Sha256Digest, std::shared_ptr<const IntelCollateral>>;
+  constexpr size_t kRemembered = 8;  // kinds of platform that a client talks to at a time; about 100 kB each
+  static std::mutex mutex;
+  static auto& remembered = *new std::deque<Entry>;
+  const Sha256Digest digest = Sha256(AsBytes(json));
+  {
+    const std::lock_guard lock(mutex);
+    const auto it = std::ranges::find(remembered, digest, &Entry::first);
+    if (it != remembered.end()) return it->second;
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(const IntelCollateralText text, ParseIntelCollateral(json));
+  INFENCLAVE_ASSIGN_OR_RETURN(IntelCollateral loaded, Load(text));
+  auto shared = std::make_shared<const IntelCollateral>(std::move(loaded));
+  const std::lock_guard lock(mutex);
+  remembered.emplace_front(digest, shared);
+  if (remembered.size() > kRemembered) remembered.pop_back();
+  return shared;
 }
 
 Status IntelCollateral::CheckValidAt(int64_t at) const {

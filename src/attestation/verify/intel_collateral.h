@@ -6,6 +6,7 @@
 #define INFENCLAVE_ATTESTATION_VERIFY_INTEL_COLLATERAL_H_
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -80,6 +81,11 @@ class IntelCollateral {
  public:
   // PERMISSION_DENIED with the first part that is not Intel's. `root` other than the pinned one is for tests.
   static StatusOr<IntelCollateral> Load(const IntelCollateralText& text, const Certificate& root = IntelSgxRoot());
+
+  // From the JSON of ParseIntelCollateral. Whoever judges many quotes hands over the same collateral each time, so the
+  // last few that Intel's root has signed are remembered by their SHA-256, and neither parsed nor verified again.
+  // Shared between that memory and callers; never changed.
+  static StatusOr<std::shared_ptr<const IntelCollateral>> LoadRemembered(std::string_view json);
 
   // PERMISSION_DENIED naming the part that is expired or from the future at this time.
   Status CheckValidAt(int64_t at) const;
