@@ -140,6 +140,8 @@ class Synthetic : public testing::Test {
   Bytes MakeQuote() {
     const TestKey attestation = NewKey("P-256"), pck_key = NewKey("P-256");
     const TestCert pck = Issue({.subject = "Intel SGX PCK Certificate",
+                                .not_before = pck_validity_.first,
+                                .not_after = pck_validity_.second,
                                 .serial = pck_serial_,
                                 .extensions = {{"1.2.840.113741.1.13.1", SgxExtension(platform_)}}},
                                pck_key, &ca_);
@@ -199,6 +201,7 @@ class Synthetic : public testing::Test {
   IntelQuote quote_;
   uint8_t qe_svn_ = 4, qe_mrsigner_ = 0xaa, qe_attributes_ = 0x11;
   long pck_serial_ = 4;
+  std::pair<int64_t, int64_t> pck_validity_ = {1700000000, 1900000000};
   bool break_binding_ = false;
   json tcb_info_, qe_identity_;
   Bytes crl_root_, crl_pck_;
@@ -361,6 +364,51 @@ TEST_F(Synthetic, EachRefusalByName) {
     b.change();
     EXPECT_THAT(StatusName(), HasSubstr(b.message));
     EXPECT_FALSE(Verify().ok());
+  }
+}
+
+// Each part that has dates: refused by its name the second after they end, and the second before they begin.
+TEST_F(Synthetic, EachPartExpiredOrFromTheFutureByName) {
+  auto certificate = [](TestCert& c, bool ca, long serial, const TestCert* issuer) {
+    return [&c, ca, serial, issuer](int64_t from, int64_t to) {
+      c = Issue({.subject = c.subject, .ca = ca, .not_before = from, .not_after = to, .serial = serial}, c.key, issuer);
+    };
+  };
+  auto dates = [](json& part) {
+    return [&part](int64_t from, int64_t to) {
+      part["issueDate"] = FormatTime(from);
+      part["nextUpdate"] = FormatTime(to);
+    };
+  };
+  struct Part {
+    std::string name, future;
+    std::function<void(int64_t, int64_t)> set;
+  };
+  const Part parts[] = {
+      {"root CRL:", "issued", [&](int64_t from, int64_t to) { crl_root_ = IssueCrl(root_, from, to, {}); }},
+      {"PCK CRL:", "issued", [&](int64_t from, int64_t to) { crl_pck_ = IssueCrl(ca_, from, to, {}); }},
+      {"TCB info:", "issued", dates(tcb_info_)},
+      {"QE identity:", "issued", dates(qe_identity_)},
+      {"'Intel SGX PCK Certificate'", "is valid from",
+       [&](int64_t from, int64_t to) {
+         pck_validity_ = {from, to};
+       }},
+      {"'Intel SGX PCK Platform CA'", "is valid from", certificate(ca_, true, 21, &root_)},
+      {"'Intel SGX TCB Signing'", "is valid from", certificate(signer_, false, 22, &root_)},
+      {"'Intel SGX Root CA'", "is valid from", certificate(root_, true, 1, nullptr)}};
+  const auto clean = std::tuple(root_, ca_, signer_, pck_validity_, tcb_info_, qe_identity_, crl_root_, crl_pck_);
+  for (const Part& part : parts) {
+    const std::tuple<int64_t, int64_t, std::string> cases[] = {
+        {kAt - 9, kAt - 1, part.name + " expired 2027-01-15T07:59:59Z, and it is 2027-01-15T08:00:00Z"},
+        {kAt + 1, kAt + 9, part.name + " " + part.future + " 2027-01-15T08:00:01Z, and it is 2027-01-15T08:00:00Z"},
+        {kAt, kAt, ""}};
+    for (const auto& [from, to, message] : cases) {
+      std::tie(root_, ca_, signer_, pck_validity_, tcb_info_, qe_identity_, crl_root_, crl_pck_) = clean;
+      part.set(from, to);
+      const Status status = Verify().status();
+      EXPECT_EQ(status.code(), message.empty() ? StatusCode::kOk : StatusCode::kPermissionDenied) << part.name;
+      EXPECT_THAT(MessageOf(status), HasSubstr(message));
+    }
   }
 }
 
