@@ -2,15 +2,17 @@
 """Computes offline what hardware will measure, as JSON for `infenclave measurements`.
 
   measure.py sev-snp --ovmf OVMF.fd --vcpus 4 --vcpu-type EPYC-v4 [--kernel vmlinuz --initrd initrd.img --append CMDLINE]
+  measure.py tdx --ovmf OVMF.fd
   measure.py sgx infenclave.sig
 
 sev-snp: the launch digest of a guest that QEMU starts with these files. The kernel, the initrd and the command line are
 in it when the firmware has a table for their hashes (OVMF's AmdSev build) and QEMU fills it (kernel-hashes=on). Sources:
 AMD publications 56860 (SNP_LAUNCH_UPDATE) and 24593 (the state of a virtual processor), QEMU's and OVMF's interface.
+tdx: MRTD, as Linux 6.16 and later build a guest of this firmware: each page added, and measured if the firmware wants it
+so, in turn. Sources: Intel's TDX Virtual Firmware Design Guide (the metadata) and TDX Module ABI (TDH.MEM.PAGE.ADD,
+TDH.MR.EXTEND). The RTMRs hold what the firmware measures at every start, tables that the host makes among it: take them
+from a quote of a machine of your own, `infenclave measurements quote.bin`.
 sgx: what the signature file of gramine-sgx-sign says of the enclave (Intel SDM, SIGSTRUCT).
-
-For TDX the measured values depend on tables that the host makes at every start: take them from a quote of a machine of
-your own, `infenclave measurements quote.bin`.
 """
 
 import argparse
@@ -28,6 +30,7 @@ FOUR_GIB = 1 << 32
 FOOTER = "96b582de-1fb2-45f7-baea-a366c55a082d"
 RESET_BLOCK = "00f771de-1a7e-4fcb-890e-68c77e2fb44e"
 SEV_METADATA = "dc886566-984a-4798-a75e-5585a7bf67cc"
+TDX_METADATA = "e47a6535-984a-4798-865e-4685a7bf8ec2"
 HASH_TABLE = "7255371f-3a3b-4b04-927b-1da6efa8d454"
 SEC_MEM, SECRETS, CPUID, SVSM_CAA, KERNEL_HASHES = 1, 2, 3, 4, 0x10
 
@@ -177,6 +180,41 @@ def snp_launch_digest(ovmf, vcpus, vcpu_signature, kernel=None, initrd=b"", appe
     return digest.value
 
 
+# ---- TDX -------------------------------------------------------------------------------------------------------------
+
+MEASURED, ADDED_LATER = 1, 2  # attributes of a section
+
+
+def tdx_sections(ovmf):
+    """(offset and size in the file, address and size in memory, kind, attributes) of what the firmware wants in place."""
+    table = footer_table(ovmf)
+    if TDX_METADATA not in table:
+        sys.exit("this firmware does not support TDX: it has no TDX metadata")
+    start = len(ovmf) - struct.unpack("<I", table[TDX_METADATA][:4])[0]
+    header = ovmf[start:start + 16] if start >= 0 else b""
+    magic, length, version, count = struct.unpack("<4sIII", header) if len(header) == 16 else (b"", 0, 0, 0)
+    if magic != b"TDVF" or version != 1 or length != 16 + 32 * count or start + length > len(ovmf):
+        sys.exit("the firmware's TDX metadata is of another form")
+    return [struct.unpack("<IIQQII", ovmf[start + 16 + 32 * i:start + 48 + 32 * i]) for i in range(count)]
+
+
+def tdx_mrtd(ovmf):
+    digest = hashlib.sha384()
+
+    def call(name, address, data=b""):
+        digest.update(name.ljust(16, b"\0") + struct.pack("<Q", address) + bytes(104) + data)
+
+    for offset, in_file, address, size, _, attributes in tdx_sections(ovmf):
+        if offset + in_file > len(ovmf) or in_file > size or address % PAGE or size % PAGE or size > FOUR_GIB:
+            sys.exit("a section of the firmware's TDX metadata has an impossible place or size")
+        data = ovmf[offset:offset + in_file].ljust(size, b"\0") if attributes & MEASURED else b""
+        for at in range(0, size if not attributes & ADDED_LATER else 0, PAGE):
+            call(b"MEM.PAGE.ADD", address + at)
+            for chunk in range(at, at + PAGE if attributes & MEASURED else at, 256):
+                call(b"MR.EXTEND", address + chunk, data[chunk:chunk + 256])
+    return digest.digest()
+
+
 # ---- SGX -------------------------------------------------------------------------------------------------------------
 
 def sgx_measurements(sigstruct):
@@ -202,11 +240,15 @@ def main():
     snp.add_argument("--initrd")
     snp.add_argument("--append", default="")
     snp.add_argument("--guest-features", type=lambda v: int(v, 0), default=1, help="SEV_FEATURES; 1 is SNP alone")
+    tdx = commands.add_parser("tdx")
+    tdx.add_argument("--ovmf", required=True)
     sgx = commands.add_parser("sgx")
     sgx.add_argument("sig")
     args = parser.parse_args()
     if args.tee == "sgx":
         out = {"sgx": {"mrenclave": [sgx_measurements(read(args.sig))[0].hex()]}}
+    elif args.tee == "tdx":
+        out = {"tdx": {"mrtd": [tdx_mrtd(read(args.ovmf)).hex()]}}
     else:
         digest = snp_launch_digest(read(args.ovmf), args.vcpus, VCPU_TYPES[args.vcpu_type],
                                    read(args.kernel) if args.kernel else None,

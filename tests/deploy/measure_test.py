@@ -1,6 +1,7 @@
 """deploy/measure.py against sev-snp-measure, another make of the same: synthetic firmwares, with and without a kernel."""
 
 import gzip
+import hashlib
 import importlib.util
 import json
 import os
@@ -85,6 +86,60 @@ class SevSnp(unittest.TestCase):
         with self.assertRaises(SystemExit) as error:
             measure.snp_launch_digest(firmware(PLAIN), 1, 1, kernel=b"k")
         self.assertIn("a host could start any kernel", str(error.exception))
+
+
+class Tdx(unittest.TestCase):
+    """Synthetic firmwares; what is expected is spelt out here from the TDX module's ABI."""
+
+    SECTIONS = [(0x100, 0x1000, 0xffff0000, 0x2000, 0, 1),  # firmware, measured, the second page empty
+                (0, 0, 0x809000, 0x1000, 2, 0),             # the TD's hand-off block: added, not measured
+                (0, 0, 0x900000, 0x5000, 4, 2)]             # memory that the guest accepts later
+
+    @staticmethod
+    def firmware(sections, size=1 << 14, length=None):
+        data = bytearray(random.Random(size).randbytes(size))
+        metadata = b"TDVF" + struct.pack("<III", length or 16 + 32 * len(sections), 1, len(sections))
+        metadata += b"".join(struct.pack("<IIQQII", *s) for s in sections)
+        data[0x2000:0x2000 + len(metadata)] = metadata
+        entry = struct.pack("<IH", size - 0x2000, 22) + uuid.UUID(measure.TDX_METADATA).bytes_le
+        table = entry + struct.pack("<H", len(entry) + 18) + uuid.UUID(measure.FOOTER).bytes_le
+        data[size - 32 - len(table):size - 32] = table
+        return bytes(data)
+
+    def test_pages_and_chunks_in_their_order(self):
+        ovmf = self.firmware(self.SECTIONS)
+        log = []
+        memory = ovmf[0x100:0x1100] + bytes(0x1000)
+        for page in range(2):
+            log.append(b"MEM.PAGE.ADD\0\0\0\0" + (0xffff0000 + 4096 * page).to_bytes(8, "little") + bytes(104))
+            for chunk in range(4096 * page, 4096 * (page + 1), 256):
+                log.append(b"MR.EXTEND\0\0\0\0\0\0\0" + (0xffff0000 + chunk).to_bytes(8, "little") + bytes(104))
+                log.append(memory[chunk:chunk + 256])
+        log.append(b"MEM.PAGE.ADD\0\0\0\0" + (0x809000).to_bytes(8, "little") + bytes(104))
+        expected = hashlib.sha384(b"".join(log)).hexdigest()
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(ovmf)
+            f.flush()
+            done = subprocess.run([sys.executable, MEASURE, "tdx", "--ovmf", f.name], check=True, capture_output=True,
+                                  text=True)
+        self.assertEqual(json.loads(done.stdout), {"tdx": {"mrtd": [expected]}})
+
+    def test_every_measured_byte_counts(self):
+        base = measure.tdx_mrtd(self.firmware(self.SECTIONS))
+        ovmf = bytearray(self.firmware(self.SECTIONS))
+        ovmf[0x10ff] ^= 1
+        self.assertNotEqual(measure.tdx_mrtd(bytes(ovmf)), base)
+        ovmf[0x10ff] ^= 1
+        ovmf[0x1100] ^= 1  # the first byte that no section holds
+        self.assertEqual(measure.tdx_mrtd(bytes(ovmf)), base)
+
+    def test_what_is_no_firmware_for_tdx(self):
+        bad = (bytes(64), firmware(PLAIN), self.firmware(self.SECTIONS, length=15),
+               self.firmware([(0x100, 0x3000, 0, 0x2000, 0, 1)]), self.firmware([(0x3fff, 2, 0, 0x1000, 0, 1)]),
+               self.firmware([(0, 0, 1, 0x1000, 0, 1)]), self.firmware([(0, 0, 0, 1 << 60, 0, 0)]))
+        for ovmf in bad:
+            with self.assertRaises(SystemExit):
+                measure.tdx_mrtd(ovmf)
 
 
 class Sgx(unittest.TestCase):
