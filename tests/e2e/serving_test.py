@@ -255,12 +255,18 @@ class Failures(unittest.TestCase):
         forged = pathlib.Path(self.folder.name) / "forged.credential"
         run("keygen", "-o", stranger_key)
         run("invite", "--owner-key", stranger_key, "--name", "alice", "-o", forged)
+        revoked = pathlib.Path(self.folder.name) / "revoked.credential"
+        run("invite", "--owner-key", self.deployment.owner, "--name", "mallory", "--first-version", 2, "--last-version",
+            3, "-o", revoked)
         with self.deployment.serve() as server:
             photograph = PHOTOGRAPHS[0]
             self.assertIn("credential", error_line(self.deployment.classify(server, photograph, expect=3)))
             done = run("classify", photograph, "--policy", self.deployment.policy, "--server", server.address,
                        "--credential", forged, expect=3)
             self.assertIn("credential", error_line(done))
+            done = run("classify", photograph, "--policy", self.deployment.policy, "--server", server.address,
+                       "--credential", revoked, expect=3)
+            self.assertIn("good for versions 2 to 3 of the model, this is 1", error_line(done))
             run("classify", photograph, "--policy", self.deployment.policy, "--server", server.address, "--credential",
                 invitation)
 
