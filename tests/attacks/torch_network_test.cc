@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 
@@ -166,7 +168,12 @@ TEST_P(RealNetworks, AgreeWithTheEngineAtSeveralCuts) {
 INSTANTIATE_TEST_SUITE_P(All, RealNetworks,
                          ::testing::Values(std::pair{"efficientnet-lite0.onnx", std::vector<size_t>{0, 20, 60, 100}},
                                            std::pair{"mobilenet_v2.onnx", std::vector<size_t>{0, 20, 60, 100}},
-                                           std::pair{"squeezenet1.1-fp16.onnx", std::vector<size_t>{0, 40, 100}}));
+                                           std::pair{"squeezenet1.1-fp16.onnx", std::vector<size_t>{0, 40, 100}}),
+                         [](const auto& test) {
+                           std::string text = test.param.first;
+                           std::ranges::replace_if(text, ::ispunct, '_');
+                           return text;
+                         });
 
 }  // namespace
 }  // namespace infenclave

@@ -1,4 +1,6 @@
 // What is compiled from real networks.
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -88,7 +90,13 @@ INSTANTIATE_TEST_SUITE_P(All, Networks,
                          ::testing::Combine(::testing::Values("efficientnet-lite0.onnx", "efficientnet-lite2.onnx",
                                                               "mobilenet_v2.onnx", "squeezenet1.1-fp16.onnx"),
                                             ::testing::Values(Precision::kF32, Precision::kBf16),
-                                            ::testing::Values(1, 4)));
+                                            ::testing::Values(1, 4)),
+                         [](const auto& test) {
+                           std::string text = Concat(std::get<0>(test.param), "_", NameOf(std::get<1>(test.param)),
+                                                     "_batch", std::get<2>(test.param));
+                           std::ranges::replace_if(text, ::ispunct, '_');
+                           return text;
+                         });
 
 }  // namespace
 }  // namespace infenclave
