@@ -6,7 +6,9 @@ import os
 import pathlib
 import signal
 import subprocess
+import tempfile
 import threading
+import unittest
 
 SHARED = pathlib.Path(os.environ["INFENCLAVE_SHARED"])
 BINARY = pathlib.Path(os.environ["INFENCLAVE_BINARY_DIR"]) / "infenclave"
@@ -40,12 +42,19 @@ def network():
     return (model, None, ["--preprocessing", "mobilenet-v2"]) if model.exists() else (None, None, None)
 
 
+READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
+WHERE_READY = unittest.skipUnless(
+    READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs")
+
+
 class Deployment:
     """A bundle in a folder, and how to serve it."""
 
-    def __init__(self, folder, *partition_arguments, open_to_all=True, model=None, cut=None):
+    def __init__(self, folder, *partition_arguments, open_to_all=True, model=None, labels=None, cut=None):
         self.folder = pathlib.Path(folder)
         self.model, self.labels, self.model_arguments = network()
+        if labels is not None:  # another network altogether, whose preprocessing is among the arguments
+            self.labels, self.model_arguments = labels, []
         self.model = model or self.model
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.labels is None:  # MobileNetV2's classes, numbered
@@ -66,6 +75,10 @@ class Deployment:
         maps = [cut for cut in cuts if len(cut["shape"]) == 4 and cut["shape"][-1] >= 28]
         smallest = min(cut["ir_bytes"] for cut in maps)
         return [cut["name"] for cut in maps if cut["ir_bytes"] == smallest][-1]
+
+    def model_name(self):
+        """The name that the bundle is served under."""
+        return json.loads((self.bundle / "manifest.json").read_text())["model_name"]
 
     @contextlib.contextmanager
     def serve(self, *arguments, provision=True):
@@ -120,3 +133,15 @@ class Server:
     def children(self):
         listed = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(pid) for file in listed for pid in file.read_text().split()]
+
+
+@WHERE_READY
+class DeployedTest(unittest.TestCase):
+    """Tests that share one bundle, `deployment`, in a folder of their own, `folder`, where the versions they saw are kept."""
+    OPEN_TO_ALL = True
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        os.environ["XDG_STATE_HOME"] = str(cls.folder)
+        cls.deployment = Deployment(cls.folder, open_to_all=cls.OPEN_TO_ALL)

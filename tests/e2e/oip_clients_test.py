@@ -3,12 +3,9 @@ perf_analyzer, and gRPC's health protocol."""
 
 import base64
 import json
-import os
 import pathlib
-import struct
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
@@ -18,9 +15,8 @@ import tritonclient.grpc as triton
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import peers  # noqa: E402
-from deployment import PHOTOGRAPHS, Deployment, Server, network  # noqa: E402
+from deployment import PHOTOGRAPHS, DeployedTest, Server  # noqa: E402
 
-READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
 SERVING, NOT_SERVING = 1, 2
 
 
@@ -34,19 +30,12 @@ def health(channel, service):
         return error.code()
 
 
-@unittest.skipUnless(READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs")
-class OipClients(unittest.TestCase):
+class OipClients(DeployedTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        os.environ["XDG_STATE_HOME"] = cls.folder.name
-        cls.deployment = Deployment(cls.folder.name)
-        manifest = json.loads((cls.deployment.bundle / "manifest.json").read_text())
-        cls.model = manifest["model_name"]
-        context = cls.deployment.serve(provision=False)
-        cls.server = context.__enter__()
-        cls.addClassCleanup(context.__exit__, None, None, None)
+        super().setUpClass()
+        cls.model = cls.deployment.model_name()
+        cls.server = cls.enterClassContext(cls.deployment.serve(provision=False))
         cls.backnet = cls.enterClassContext(Server("backnet", cls.deployment.bundle))
 
     def run_tool(self, *command, **kwargs):
@@ -139,7 +128,7 @@ asyncio.run(main())
         raw = base64.b64encode(bytes(4 * int(np.prod(shape)))).decode()
         request = {"model_name": self.model, "inputs": [{"name": "ir", "datatype": "FP32", "shape": shape}],
                    "raw_input_contents": [raw]}
-        file = pathlib.Path(self.folder.name) / "ghz.json"
+        file = self.folder / "ghz.json"
         file.write_text(json.dumps(request))
         out = self.run_tool(ghz, "--insecure", "--call", "inference.GRPCInferenceService/ModelInfer", "-D", file, "-n",
                             "20", "-c", "4", "-O", "json", self.backnet.address)
@@ -149,10 +138,10 @@ asyncio.run(main())
         command = [*peers.perf_analyzer(), "-m", self.model, "-u", self.backnet.address, "-i", "grpc",
                    "--measurement-mode", "count_windows", "--measurement-request-count", "20", "-s", "999",
                    "--max-trials", "3", "-b", "2", "--concurrency-range", "2", "-f",
-                   pathlib.Path(self.folder.name) / "perf.csv"]
+                   self.folder / "perf.csv"]
         out = self.run_tool(*command)
         self.assertRegex(out, r"Throughput: [1-9]")
-        csv = (pathlib.Path(self.folder.name) / "perf.csv").read_text().splitlines()
+        csv = (self.folder / "perf.csv").read_text().splitlines()
         columns = dict(zip(csv[0].split(","), csv[1].split(",")))
         self.assertGreater(int(columns["Server Compute Infer"]), 0, columns)  # from ModelStatistics
 

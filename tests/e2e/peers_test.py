@@ -1,25 +1,17 @@
 """BackNets of other make, each from its package with ONNX Runtime behind it: the answers are the built-in worker's."""
 
 import json
-import os
 import sys
-import tempfile
 import unittest
 
-from deployment import PHOTOGRAPHS, Deployment, Server, error_line, network, run
+from deployment import PHOTOGRAPHS, DeployedTest, Server, error_line, run
 from peer_servers import PeerServer, interpreter
 
-READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
 
-
-@unittest.skipUnless(READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs")
-class PeerBackNets(unittest.TestCase):
+class PeerBackNets(DeployedTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        os.environ["XDG_STATE_HOME"] = cls.folder.name
-        cls.deployment = Deployment(cls.folder.name)
+        super().setUpClass()
         cls.some = PHOTOGRAPHS[:40]
         with cls.deployment.serve() as server:
             cls.expected = json.loads(cls.deployment.classify(server, *cls.some).stdout)
@@ -66,7 +58,7 @@ class PeerBackNets(unittest.TestCase):
                    f"grpc://{backnet.address}/other", expect=1)
         self.assertIn(f"BackNet grpc://{backnet.address}/other", error_line(done))
         # One that dies is passed over.
-        model = json.loads((self.deployment.bundle / "manifest.json").read_text())["model_name"]
+        model = self.deployment.model_name()
         with Server("backnet", self.deployment.bundle) as ours, self.deployment.serve(
                 "--backnet", f"{endpoint},grpc://{ours.address}/{model}") as server:
             self.expect_the_same_answers(server)

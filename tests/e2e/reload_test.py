@@ -12,9 +12,7 @@ import time
 import unittest
 import urllib.request
 
-from deployment import BINARY, PHOTOGRAPHS, Deployment, Server, network, run
-
-READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
+from deployment import BINARY, PHOTOGRAPHS, DeployedTest, Server, run
 
 
 def point(link, target):
@@ -43,26 +41,23 @@ class Load(threading.Thread):
         self.join()
 
 
-@unittest.skipUnless(READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs")
-class Reload(unittest.TestCase):
+class Reload(DeployedTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        cls.first = Deployment(cls.folder.name)
-        cls.second = pathlib.Path(cls.folder.name) / "second.bundle"
-        run("partition", cls.first.model, *cls.first.model_arguments, "--labels", cls.first.labels, "--owner-key",
-            cls.first.owner, "-o", cls.second, "--cut", cls.first.middle_cut(), "--tee", "simulated", "--open",
+        super().setUpClass()
+        cls.second = cls.folder / "second.bundle"
+        run("partition", cls.deployment.model, *cls.deployment.model_arguments, "--labels", cls.deployment.labels, "--owner-key",
+            cls.deployment.owner, "-o", cls.second, "--cut", cls.deployment.middle_cut(), "--tee", "simulated", "--open",
             "--model-version", "2")
-        cls.current = pathlib.Path(cls.folder.name) / "current"
-        cls.keys = pathlib.Path(cls.folder.name) / "current.keys"
+        cls.current = cls.folder / "current"
+        cls.keys = cls.folder / "current.keys"
 
     def setUp(self):
         state = tempfile.TemporaryDirectory()  # versions that were seen
         self.addCleanup(state.cleanup)
         os.environ["XDG_STATE_HOME"] = state.name
-        point(self.current, self.first.bundle)
-        point(self.keys, self.first.keys)
+        point(self.current, self.deployment.bundle)
+        point(self.keys, self.deployment.keys)
 
     def version(self, server):
         return json.loads(run("attest", "--server", server.address, "--json").stdout)["version"]
@@ -75,11 +70,11 @@ class Reload(unittest.TestCase):
 
     def test_a_new_bundle_takes_over_without_a_request_lost(self):
         with Server("serve", self.current) as server:
-            watcher = subprocess.Popen([BINARY, "provision", self.keys, "--policy", self.first.policy, "--server",
+            watcher = subprocess.Popen([BINARY, "provision", self.keys, "--policy", self.deployment.policy, "--server",
                                         server.address, "--watch"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                       text=True, env={**os.environ, "XDG_STATE_HOME": self.folder.name})
+                                       text=True, env={**os.environ, "XDG_STATE_HOME": str(self.folder)})
             self.assertIn("version 1", watcher.stdout.readline())
-            load = Load(self.first, server.address)
+            load = Load(self.deployment, server.address)
             load.start()
             try:
                 enclaves = server.children()
@@ -105,29 +100,29 @@ class Reload(unittest.TestCase):
 
     def test_until_the_new_bundle_has_keys_the_old_one_serves(self):
         with Server("serve", self.current) as server:
-            self.first.provision(server)
+            self.deployment.provision(server)
             point(self.current, self.second)
             server.process.send_signal(signal.SIGHUP)
             self.await_line(server, "in use once it has its keys")
-            self.first.classify(server, PHOTOGRAPHS[0])
-            self.first.provision(server)  # the old one's lease can still be renewed
+            self.deployment.classify(server, PHOTOGRAPHS[0])
+            self.deployment.provision(server)  # the old one's lease can still be renewed
             self.assertFalse(any("is in use" in line for line in server.errors))
-            run("provision", f"{self.second}.keys", "--policy", self.first.policy, "--server", server.address)
+            run("provision", f"{self.second}.keys", "--policy", self.deployment.policy, "--server", server.address)
             self.await_line(server, "version 2 is in use")
-            self.first.classify(server, PHOTOGRAPHS[0])
+            self.deployment.classify(server, PHOTOGRAPHS[0])
 
     def test_a_bundle_that_is_none_leaves_everything_as_it_was(self):
         with Server("serve", self.current) as server:
-            self.first.provision(server)
-            point(self.current, self.folder.name + "/nowhere")
+            self.deployment.provision(server)
+            point(self.current, self.folder / "nowhere")
             server.process.send_signal(signal.SIGHUP)
             self.await_line(server, "not reloaded")
-            self.first.classify(server, PHOTOGRAPHS[0])
+            self.deployment.classify(server, PHOTOGRAPHS[0])
 
     def test_sigterm_answers_what_is_in_flight(self):
         with Server("serve", self.current, "--http", "127.0.0.1:0") as server:
-            self.first.provision(server)
-            client = subprocess.Popen([BINARY, "classify", *PHOTOGRAPHS, "--policy", self.first.policy, "--server",
+            self.deployment.provision(server)
+            client = subprocess.Popen([BINARY, "classify", *PHOTOGRAPHS, "--policy", self.deployment.policy, "--server",
                                        server.address, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             while not re.search(r'infenclave_requests_total{.*code="OK"} [1-9]', self.metrics(server)):
                 time.sleep(0.01)

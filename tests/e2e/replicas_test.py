@@ -13,11 +13,10 @@ import time
 import unittest
 import urllib.request
 
-from deployment import PHOTOGRAPHS, Deployment, Server, network
+from deployment import PHOTOGRAPHS, DeployedTest
 from peer_servers import free_port
 
 NGINX = shutil.which("nginx", path=f"{os.environ['INFENCLAVE_BINARY_DIR']}/debian/nginx/usr/sbin:/usr/sbin")
-READY = NGINX is not None and network()[0] is not None and len(PHOTOGRAPHS) > 0
 CONFIGURATION = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}
@@ -64,21 +63,12 @@ class Nginx:
         self.folder.cleanup()
 
 
-@unittest.skipUnless(READY, "SKIPPED: needs nginx, a network (INFENCLAVE_MODELS or the shared one) and the shared photographs")
-class Replicas(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        os.environ["XDG_STATE_HOME"] = cls.folder.name
-        cls.deployment = Deployment(cls.folder.name)
-
+@unittest.skipUnless(NGINX, "SKIPPED: needs nginx (./dev test fetches it)")
+class Replicas(DeployedTest):
     def setUp(self):
         self.replicas = []
         for _ in range(2):
-            context = self.deployment.serve("--http", "127.0.0.1:0", "--workers", "1")
-            self.replicas.append(context.__enter__())
-            self.addCleanup(context.__exit__, None, None, None)
+            self.replicas.append(self.enterContext(self.deployment.serve("--http", "127.0.0.1:0", "--workers", "1")))
 
     def balance(self, policy):
         return Nginx(policy, [replica.address for replica in self.replicas])

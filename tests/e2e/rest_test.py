@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
@@ -20,9 +19,7 @@ from tritonclient.grpc import service_pb2
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import peers  # noqa: E402
-from deployment import PHOTOGRAPHS, Deployment, Server, network, run  # noqa: E402
-
-READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
+from deployment import PHOTOGRAPHS, DeployedTest, Server, run  # noqa: E402
 
 
 def call(address, method, path, body=None, headers=None):
@@ -110,15 +107,13 @@ class Bridge(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(method) if method else None
 
 
-@unittest.skipUnless(READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs")
-class Rest(unittest.TestCase):
+class Rest(DeployedTest):
+    OPEN_TO_ALL = False
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        os.environ["XDG_STATE_HOME"] = cls.folder.name
-        cls.deployment = Deployment(cls.folder.name, open_to_all=False)
-        cls.model = json.loads((cls.deployment.bundle / "manifest.json").read_text())["model_name"]
+        super().setUpClass()
+        cls.model = cls.deployment.model_name()
         cls.server = cls.enterClassContext(cls.deployment.serve("--http", "127.0.0.1:0", provision=False))
         cls.backnet = cls.enterClassContext(Server("backnet", cls.deployment.bundle, "--http", "127.0.0.1:0"))
 
@@ -140,7 +135,7 @@ class Rest(unittest.TestCase):
             run("provision", self.deployment.keys, "--policy", self.deployment.policy, "--server", address)
             self.get("/v2/health/ready")
             self.get(f"/v2/models/{self.model}/ready")
-            credential = pathlib.Path(self.folder.name) / "alice"
+            credential = self.folder / "alice"
             run("invite", "--owner-key", self.deployment.owner, "--name", "alice", "-o", credential)
             ask = ["--policy", self.deployment.policy, "--credential", credential, "--json"]
             through = run("classify", *PHOTOGRAPHS[:4], "--server", address, *ask)
@@ -201,7 +196,7 @@ print("four times the same")
         return total
 
     def test_4_metrics_count(self):
-        credential = pathlib.Path(self.folder.name) / "bob"
+        credential = self.folder / "bob"
         run("invite", "--owner-key", self.deployment.owner, "--name", "bob", "-o", credential)
         before = self.value("infenclave_requests_total", code="OK")
         stages = self.value("infenclave_stage_seconds_count", stage="queue")
@@ -236,7 +231,7 @@ print("four times the same")
         with Server("backnet", self.deployment.bundle, "--log", "json") as backnet:
             with self.deployment.serve("--backnet", f"grpc://{backnet.address}/{self.model}", "--log", "json", "--http",
                                        "127.0.0.1:0") as server:
-                credential = pathlib.Path(self.folder.name) / "carol"
+                credential = self.folder / "carol"
                 run("invite", "--owner-key", self.deployment.owner, "--name", "carol", "-o", credential)
                 # Our client knows no traces; a proxy that adds the header does what a service mesh's does.
                 proxy = grpc.server(concurrent.futures.ThreadPoolExecutor(4))

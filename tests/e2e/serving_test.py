@@ -10,31 +10,14 @@ import tempfile
 import time
 import unittest
 
-from deployment import BINARY, PHOTOGRAPHS, Deployment, Server, error_line, network, run
-
-READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
-SKIP = "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs"
+from deployment import BINARY, PHOTOGRAPHS, DeployedTest, Deployment, Server, error_line, run
 
 
-def tearDownModule():
-    STATE.cleanup()
-
-
-# Bundle versions that these tests have seen are nobody else's business.
-STATE = tempfile.TemporaryDirectory()
-os.environ["XDG_STATE_HOME"] = STATE.name
-
-
-@unittest.skipUnless(READY, SKIP)
-class ServedBundle(unittest.TestCase):
+class ServedBundle(DeployedTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        cls.deployment = Deployment(cls.folder.name)
-        context = cls.deployment.serve()
-        cls.server = context.__enter__()
-        cls.addClassCleanup(context.__exit__, None, None, None)
+        super().setUpClass()
+        cls.server = cls.enterClassContext(cls.deployment.serve())
 
     def test_same_answers_as_the_whole_network(self):
         deployment = self.deployment
@@ -58,7 +41,7 @@ class ServedBundle(unittest.TestCase):
         self.assertIn("SIMULATED TEE", done.stderr)
 
     def test_a_picture_that_is_none_fails_alone(self):
-        bad = pathlib.Path(self.folder.name) / "bad.jpg"
+        bad = self.folder / "bad.jpg"
         bad.write_bytes(b"this is no picture")
         done = self.deployment.classify(self.server, PHOTOGRAPHS[0], bad, "/nowhere.jpg", PHOTOGRAPHS[1], expect=1)
         files = [entry["file"] for entry in json.loads(done.stdout)]
@@ -71,7 +54,7 @@ class ServedBundle(unittest.TestCase):
         self.assertIn(str(bad), error_line(self.deployment.classify(self.server, bad, expect=1)))
 
     def test_folders_and_streams_keep_their_order(self):
-        folder = pathlib.Path(self.folder.name) / "album"
+        folder = self.folder / "album"
         (folder / "b").mkdir(parents=True)
         (folder / "notes.txt").write_text("not a picture")
         for i, photograph in enumerate(PHOTOGRAPHS[:20]):
@@ -129,14 +112,14 @@ class ServedBundle(unittest.TestCase):
         for finding, text in cases.items():
             with self.subTest(finding):
                 self.assertNotEqual(text, policy)
-                path = pathlib.Path(self.folder.name) / "refuses.toml"
+                path = self.folder / "refuses.toml"
                 path.write_text(text)
                 for command in (["classify", PHOTOGRAPHS[0]], ["provision", self.deployment.keys], ["attest"]):
                     done = run(*command, "--policy", path, "--server", self.server.address, expect=3)
                     self.assertIn(finding, error_line(done))
 
     def test_keys_of_another_bundle_are_not_given(self):
-        other = Deployment(pathlib.Path(self.folder.name) / "other")
+        other = Deployment(self.folder / "other")
         policy = self.deployment.policy
         done = run("provision", other.keys, "--policy", policy, "--server", self.server.address, expect=3)
         self.assertIn("these keys are for bundle", error_line(done))
@@ -214,7 +197,7 @@ class ServedBundle(unittest.TestCase):
         self.assertIn("BackNet", error_line(done))
 
     def test_a_tail_and_audits_inside_give_the_same_answers(self):
-        deployment = Deployment(f"{self.folder.name}/inside", "--tail", "2", "--audits", "1")
+        deployment = Deployment(self.folder / "inside", "--tail", "2", "--audits", "1")
         some = PHOTOGRAPHS[:20]
         plain = json.loads(self.deployment.classify(self.server, *some).stdout)
         with deployment.serve() as server:
@@ -225,7 +208,7 @@ class ServedBundle(unittest.TestCase):
 
     def test_an_audit_finds_a_backnet_that_lies(self):
         """The BackNet of another bundle has the same interface, but its classes are in another order."""
-        deployment = Deployment(f"{self.folder.name}/audited", "--audits", "1")
+        deployment = Deployment(self.folder / "audited", "--audits", "1")
         model = json.loads(run("attest", "--server", self.server.address, "--json").stdout)["model"]
         with Server("backnet", self.deployment.bundle) as liar:
             with deployment.serve("--backnet", f"grpc://{liar.address}/{model}") as server:
@@ -233,13 +216,8 @@ class ServedBundle(unittest.TestCase):
                 self.assertIn("the audit failed", error_line(done))
 
 
-@unittest.skipUnless(READY, SKIP)
-class Failures(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        cls.deployment = Deployment(cls.folder.name, open_to_all=False)
+class Failures(DeployedTest):
+    OPEN_TO_ALL = False
 
     def test_without_keys_it_says_what_to_do(self):
         with self.deployment.serve(provision=False) as server:
@@ -249,10 +227,10 @@ class Failures(unittest.TestCase):
             self.assertTrue(any("SIMULATED TEE" in line for line in server.errors))
 
     def test_who_may_ask_is_the_owners_decision(self):
-        invitation = pathlib.Path(self.folder.name) / "alice.credential"
+        invitation = self.folder / "alice.credential"
         run("invite", "--owner-key", self.deployment.owner, "--name", "alice", "-o", invitation)
-        stranger_key = pathlib.Path(self.folder.name) / "stranger.pem"
-        forged = pathlib.Path(self.folder.name) / "forged.credential"
+        stranger_key = self.folder / "stranger.pem"
+        forged = self.folder / "forged.credential"
         run("keygen", "-o", stranger_key)
         run("invite", "--owner-key", stranger_key, "--name", "alice", "-o", forged)
         revoked = pathlib.Path(self.folder.name) / "revoked.credential"
@@ -303,7 +281,7 @@ class Failures(unittest.TestCase):
                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             try:
                 self.assertIn("provisioned", watcher.stdout.readline())
-                invitation = pathlib.Path(self.folder.name) / "bob.credential"
+                invitation = self.folder / "bob.credential"
                 run("invite", "--owner-key", self.deployment.owner, "--name", "bob", "-o", invitation)
                 ask = ["classify", PHOTOGRAPHS[0], "--policy", self.deployment.policy, "--server", server.address,
                        "--credential", invitation]

@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import struct
-import tempfile
 import unittest
 
 import grpc
@@ -17,9 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from pyhpke import AEADId, CipherSuite, KDFId, KEMId
 
-from deployment import PHOTOGRAPHS, Deployment, network, run
-
-READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
+from deployment import PHOTOGRAPHS, DeployedTest, run
 
 
 def get_evidence(address, nonce):
@@ -54,17 +51,11 @@ def hkdf(salt, secret, info, length):
     return mac(mac(salt, secret), info + b"\x01")[:length]
 
 
-@unittest.skipUnless(READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the shared photographs")
-class StockClient(unittest.TestCase):
+class StockClient(DeployedTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        os.environ["XDG_STATE_HOME"] = cls.folder.name
-        cls.deployment = Deployment(cls.folder.name)
-        context = cls.deployment.serve(provision=False)
-        cls.server = context.__enter__()
-        cls.addClassCleanup(context.__exit__, None, None, None)
+        super().setUpClass()
+        cls.server = cls.enterClassContext(cls.deployment.serve(provision=False))
         cls.client = triton.InferenceServerClient(cls.server.address)
         cls.addClassCleanup(cls.client.close)
 

@@ -13,10 +13,9 @@ import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).parent.parent), str(pathlib.Path(__file__).parent.parent / "e2e")]
 import peers  # noqa: E402
-from deployment import PHOTOGRAPHS, Deployment, network, run  # noqa: E402
+from deployment import PHOTOGRAPHS, WHERE_READY, Deployment, run  # noqa: E402
 
 SOURCE = pathlib.Path(os.environ["INFENCLAVE_SOURCE_DIR"])
-READY = network()[0] is not None and len(PHOTOGRAPHS) > 0
 
 # Runs in the venv, with what it needs in sys.argv.
 CHECKS = '''
@@ -143,7 +142,7 @@ class Package(unittest.TestCase):
         version = re.search(r"project\(infenclave VERSION ([\d.]+)", (SOURCE / "CMakeLists.txt").read_text())[1]
         self.assertEqual(done.stdout.strip(), version)
 
-    @unittest.skipUnless(READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the photographs")
+    @WHERE_READY
     def test_3_asks_a_served_bundle(self):
         deployment = Deployment(pathlib.Path(self.folder.name) / "closed", open_to_all=False)
         credential = pathlib.Path(self.folder.name) / "alice"
@@ -157,7 +156,7 @@ class Package(unittest.TestCase):
         self.assertIn("all checks passed", done.stdout)
         self.assertEqual(done.stderr, "")
 
-    @unittest.skipUnless(READY, "SKIPPED: needs a network (INFENCLAVE_MODELS or the shared one) and the photographs")
+    @WHERE_READY
     def test_4_the_docs_examples_run(self):
         folder = pathlib.Path(self.folder.name) / "docs"
         deployment = Deployment(folder)
