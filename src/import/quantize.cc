@@ -234,18 +234,21 @@ class Quantizer {
     }
     const std::string weights_name = graph_.value(node.inputs[1]).name;
     const std::string bias_name = biased ? graph_.value(node.inputs[2]).name : "";
-    node.inputs[1] = Dequantized(weights_name, std::move(integers), scales, static_cast<int64_t>(axis));
-    if (biased) node.inputs[2] = Dequantized(bias_name, std::move(sums), bias_scales, 0);
+    // All of them 0, so a Conv goes without; for other layers ONNX Runtime computes in integers only if they are there.
+    const bool zeros = node.op != "Conv";
+    node.inputs[1] = Dequantized(weights_name, std::move(integers), scales, static_cast<int64_t>(axis), zeros);
+    if (biased) node.inputs[2] = Dequantized(bias_name, std::move(sums), bias_scales, 0, zeros);
   }
 
-  ValueId Dequantized(const std::string& name, Tensor integers, const std::vector<float>& scales, int64_t axis) {
+  ValueId Dequantized(const std::string& name, Tensor integers, const std::vector<float>& scales, int64_t axis,
+                      bool zeros) {
     const Shape per_channel = {static_cast<int64_t>(scales.size())};
-    Tensor zeros(integers.dtype(), per_channel);
     const ValueId out = graph_.AddValue(names_.Make(name + "/dequantized"), DType::kF32, {});
     Node node{.op = "DequantizeLinear", .name = graph_.value(out).name, .outputs = {out}};
+    const DType dtype = integers.dtype();
     node.inputs = {Constant(name + "/quantized", std::move(integers)),
-                   Constant(name + "/scale", Tensor::FromF32(per_channel, scales)),
-                   Constant(name + "/zero", std::move(zeros))};
+                   Constant(name + "/scale", Tensor::FromF32(per_channel, scales))};
+    if (zeros) node.inputs.push_back(Constant(name + "/zero", Tensor(dtype, per_channel)));
     node.attributes["axis"] = axis;
     graph_.nodes.push_back(std::move(node));
     return out;
