@@ -1,6 +1,7 @@
-// For export_test.py: "export_parts MODEL" prints the cut points; "export_parts MODEL CUT FRONT BACK" writes both parts
-// at that cut as anonymous ONNX files.
+// For export_test.py: "export_parts MODEL" prints the cut points; "export_parts MODEL FRONT BACK" reads one of them
+// after the other on standard input, writes both parts at that cut as anonymous ONNX files, and says so by its name.
 #include <iostream>
+#include <string>
 
 #include "base/file.h"
 #include "graph/cuts.h"
@@ -15,17 +16,21 @@ Status Export(const Graph& graph, const std::string& path) {
 }
 
 Status Main(int argc, char** argv) {
-  if (argc != 2 && argc != 5) return InvalidArgument("usage: export_parts MODEL [CUT FRONT BACK]");
+  if (argc != 2 && argc != 4) return InvalidArgument("usage: export_parts MODEL [FRONT BACK]");
   INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(argv[1]));
   if (argc == 2) {
     INFENCLAVE_ASSIGN_OR_RETURN(std::vector<ValueId> cuts, CutPoints(model.graph));
     for (ValueId id : cuts) std::cout << model.graph.value(id).name << "\n";
     return OkStatus();
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(ValueId cut, FindCut(model.graph, argv[2]));
-  INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(model.graph, cut));
-  INFENCLAVE_RETURN_IF_ERROR(Export(parts.front, argv[3]));
-  return Export(parts.back, argv[4]);
+  for (std::string name; std::getline(std::cin, name);) {
+    INFENCLAVE_ASSIGN_OR_RETURN(ValueId cut, FindCut(model.graph, name));
+    INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(model.graph, cut));
+    INFENCLAVE_RETURN_IF_ERROR(Export(parts.front, argv[2]));
+    INFENCLAVE_RETURN_IF_ERROR(Export(parts.back, argv[3]));
+    std::cout << name << std::endl;
+  }
+  return OkStatus();
 }
 
 }  // namespace
