@@ -33,14 +33,13 @@ size_t ElementsOf(const Shape& shape) {
   return elements;
 }
 
-// What a manifest may ask for, but this version does not do: to go on without would be a broken promise.
+// A bundle is for simulated TEEs or never for one.
 Status CheckSupported(const Manifest& manifest, TeeKind tee) {
   if (ClassOf(tee) != manifest.tee_class) {
     return PermissionDenied("the bundle is for ",
                             manifest.tee_class == TeeClass::kSimulated ? "the simulated TEE" : "hardware TEEs",
                             " only, and this enclave is ", NameOf(tee));
   }
-  if (manifest.ir_noise != 0) return Unimplemented("the manifest asks for noise on the IR");
   return OkStatus();
 }
 
@@ -233,7 +232,7 @@ StatusOr<Core::Model> Core::OpenModel(const Grant& grant) try {
     INFENCLAVE_ASSIGN_OR_RETURN(SecretBytes bytes, OpenPart(grant.frontnet_key.span(), id, part, sealed));
     return DecodeGraph(bytes.span(), SecretMemory());
   };
-  Model model{FrontNet(manifest_, options_), std::move(scores), {}, {}};
+  Model model{FrontNet(manifest_, options_, grant.frontnet_key.span()), std::move(scores), {}, {}};
   INFENCLAVE_ASSIGN_OR_RETURN(Graph front, open("frontnet", bundle_.frontnet_sealed));
   Graph tail, backnet;
   if (manifest_.tail_layers > 0) {

@@ -30,11 +30,12 @@ void ToBf16(std::span<const float> in, MutableByteSpan out) {
   }
 }
 
-FrontNet::FrontNet(const Manifest& manifest, const EnclaveOptions& options)
+FrontNet::FrontNet(const Manifest& manifest, const EnclaveOptions& options, ByteSpan key)
     : manifest_(manifest), threads_(options.threads_per_lane), lanes_(static_cast<size_t>(options.lanes)) {
   size_t elements = 1;
   for (int64_t extent : manifest.ir_shape) elements *= static_cast<size_t>(extent);
   ir_bytes_ = elements * SizeOf(manifest.ir_dtype);
+  if (manifest.ir_noise > 0) noise_.emplace(key, manifest.bundle_id, manifest.ir_noise);
 }
 
 Status FrontNet::Compile(const Graph& graph, int lane) {
@@ -52,7 +53,7 @@ Status FrontNet::Compile(const Graph& graph, int lane) {
   Lane& self = lanes_[static_cast<size_t>(lane)];
   self.network = std::move(network);
   self.input = Tensor(DType::kF32, input, SecretMemory());
-  if (manifest_.ir_dtype == DType::kBf16) self.output = Tensor(DType::kF32, output, SecretMemory());
+  if (noise_ || manifest_.ir_dtype == DType::kBf16) self.output = Tensor(DType::kF32, output, SecretMemory());
   return OkStatus();
 }
 
@@ -61,10 +62,15 @@ Status FrontNet::Run(ByteSpan rgb, MutableByteSpan ir, int lane) {
   INFENCLAVE_CHECK(self.network.has_value() && ir.size() == ir_bytes_);
   Normalize(manifest_.preprocessing, rgb, self.input.as<float>());
   const TensorView inputs[] = {self.input.view()};
-  if (manifest_.ir_dtype == DType::kBf16) {
+  if (noise_ || manifest_.ir_dtype == DType::kBf16) {
     const MutableTensorView outputs[] = {self.output.mutable_view()};
     INFENCLAVE_RETURN_IF_ERROR(self.network->Run(inputs, outputs));
-    ToBf16(self.output.as<float>(), ir);
+    if (noise_) noise_->Add(rgb, self.output.as<float>());
+    if (manifest_.ir_dtype == DType::kBf16) {
+      ToBf16(self.output.as<float>(), ir);
+    } else {
+      std::memcpy(ir.data(), self.output.as<float>().data(), ir.size());
+    }
     return OkStatus();
   }
   // What goes out is for the host to read: it needs no secret memory on its way.

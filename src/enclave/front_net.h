@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "enclave/enclave_core.h"
+#include "enclave/ir_noise.h"
 #include "engine/compiled_network.h"
 #include "protocol/manifest.h"
 
@@ -19,14 +20,14 @@ namespace infenclave {
 
 class FrontNet {
  public:
-  // `manifest` must outlive it.
-  FrontNet(const Manifest& manifest, const EnclaveOptions& options);
+  // `manifest` must outlive it. `key`: the FrontNet's, from which the noise is drawn where the manifest asks for some.
+  FrontNet(const Manifest& manifest, const EnclaveOptions& options, ByteSpan key);
 
   // On the lane's thread. INVALID_ARGUMENT if the graph does not go from the manifest's picture to its IR.
   Status Compile(const Graph& graph, int lane);
 
-  // On the lane's thread: normalises a picture of the manifest's size, runs, and writes the IR in the manifest's type
-  // to `ir`, which is aligned for f32.
+  // On the lane's thread: normalises a picture of the manifest's size, runs, adds noise, and writes the IR in the
+  // manifest's type to `ir`, which is aligned for f32.
   Status Run(ByteSpan rgb, MutableByteSpan ir, int lane);
   // Of one request.
   size_t ir_bytes() const { return ir_bytes_; }
@@ -34,10 +35,11 @@ class FrontNet {
  private:
   struct Lane {
     std::optional<CompiledNetwork> network;
-    Tensor input, output;  // output: only where the IR goes out in another type
+    Tensor input, output;  // output: only where the IR goes out in another type, or with noise
   };
   const Manifest& manifest_;
   const int threads_;
+  std::optional<IrNoise> noise_;
   size_t ir_bytes_ = 0;
   const std::shared_ptr<PackedWeights> weights_ = std::make_shared<PackedWeights>();  // all lanes'
   std::vector<Lane> lanes_;

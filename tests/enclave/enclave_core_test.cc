@@ -225,12 +225,38 @@ TEST(EnclaveCore, RefusesABundleSignedByAnotherThanItsOwner) {
   EXPECT_EQ(CreateFrom(parts).status().code(), StatusCode::kPermissionDenied);
 }
 
-TEST(EnclaveCore, RefusesABundleForHardwareAndPromisesItCannotKeep) {
+TEST(EnclaveCore, RefusesABundleForHardware) {
   TestBundle hardware([](Manifest& m) { m.tee_class = TeeClass::kHardware; });
   EXPECT_EQ(CreateFrom(hardware.Parts()).status(),
             PermissionDenied("the bundle is for hardware TEEs only, and this enclave is simulated"));
-  TestBundle noisy([](Manifest& m) { m.ir_noise = 0.1f; });
-  EXPECT_EQ(CreateFrom(noisy.Parts()).status().code(), StatusCode::kUnimplemented);
+}
+
+TEST(EnclaveCore, AddsNoiseToTheIrThatARepetitionOfThePictureRepeats) {
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    const TestBundle noisy([dtype](Manifest& m) {
+      m.ir_noise = 0.5f;
+      m.ir_dtype = dtype;
+    });
+    const LocalEnclave enclave(noisy);
+    ASSERT_EQ(enclave.host.Provision(), OkStatus());
+    const auto ir_of = [&](uint32_t seed) {
+      const SealedRequest request = enclave.host.Seal(RandomPicture(seed));
+      const auto begun = enclave.host.Begin({request.sealed});
+      EXPECT_TRUE(begun.ok());
+      return begun.ok() ? ToBytes(begun->reply.ir) : Bytes();
+    };
+    const Bytes first = ir_of(1);
+    EXPECT_EQ(ir_of(1), first);
+    EXPECT_NE(ir_of(2), first);
+    if (dtype == DType::kBf16) continue;
+    const std::vector<double> clean = noisy.model.Ir(RandomPicture(1));
+    std::vector<float> sent(clean.size());
+    ASSERT_EQ(first.size(), sent.size() * sizeof(float));
+    std::memcpy(sent.data(), first.data(), first.size());
+    double squares = 0;
+    for (size_t i = 0; i < clean.size(); ++i) squares += (sent[i] - clean[i]) * (sent[i] - clean[i]);
+    EXPECT_NEAR(std::sqrt(squares / static_cast<double>(clean.size())), 0.5, 0.1);  // of 256 values
+  }
 }
 
 // ---- grants -------------------------------------------------------------------------------------------------------

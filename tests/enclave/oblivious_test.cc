@@ -5,6 +5,7 @@
 
 #include "enclave/class_scores.h"
 #include "enclave/front_net.h"
+#include "enclave/ir_noise.h"
 
 namespace infenclave {
 namespace {
@@ -61,6 +62,16 @@ TEST_F(Oblivious, ClassOrderAndLabelsInTheAnswer) {
   EXPECT_EQ(ErrorsIn([&] { answer = classes->Top(scores); }), 0u);
   // What comes out is as secret as what went in.
   EXPECT_NE(VALGRIND_CHECK_MEM_IS_DEFINED(answer.classes[0].label.data(), 1), 0u);
+}
+
+TEST_F(Oblivious, NoiseThatIsDrawnFromPixelsAndKey) {
+  std::vector<uint8_t> key(32, 5), picture(300, 7);
+  std::vector<float> ir(5001, 1.0f);
+  MakeSecret(key);
+  MakeSecret(picture);
+  MakeSecret(ir);
+  EXPECT_EQ(ErrorsIn([&] { IrNoise(key, BundleId{}, 0.5f).Add(picture, ir); }), 0u);
+  EXPECT_NE(VALGRIND_CHECK_MEM_IS_DEFINED(ir.data(), sizeof(float)), 0u);
 }
 
 TEST_F(Oblivious, PixelsOnTheirWayIntoAndOutOfTheNetwork) {
