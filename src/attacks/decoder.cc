@@ -19,7 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kBatch = 16;
-constexpr int64_t kStepsBetweenValidations = 100, kMaxSteps = 20'000, kWarmUp = 50;
+constexpr int64_t kStepsBetweenValidations = 100, kMaxSteps = 8'000, kWarmUp = 50;
 constexpr int64_t kFewestValidations = 4;  // of a training whose steps are limited
 constexpr double kLearningRate = 1.5e-3;
 // The rate falls by kDecay once kPatience validations in a row were no better by kProgress; after kDecays of them the
@@ -176,9 +176,13 @@ class Decoder {
     return kLearningRate * warm * std::min(plateau, std::max(cosine, 0.01));
   }
 
+  int64_t StepLimit() const {
+    const int64_t limit = folder_.job().max_steps;
+    return limit > 0 ? std::min(limit, kMaxSteps) : kMaxSteps;
+  }
+
   double ShareOfLimit() const {
-    double share = 0;
-    if (folder_.job().max_steps > 0) share = static_cast<double>(step_) / static_cast<double>(folder_.job().max_steps);
+    double share = static_cast<double>(step_) / static_cast<double>(StepLimit());
     if (folder_.job().budget_seconds > 0) share = std::max(share, Seconds() / folder_.job().budget_seconds);
     return share;
   }
@@ -195,7 +199,7 @@ class Decoder {
   std::string Left() const {
     if (folder_.job().max_steps > 0 && step_ >= folder_.job().max_steps) return "the steps allowed were done";
     if (folder_.job().budget_seconds > 0 && Seconds() >= folder_.job().budget_seconds) return "the time was up";
-    if (step_ >= kMaxSteps) return Concat("after ", kMaxSteps, " steps");
+    if (step_ >= kMaxSteps) return Concat("after ", kMaxSteps, " steps, the attack's own limit");
     return "";
   }
 
@@ -229,7 +233,7 @@ class Decoder {
 
   void Report() const {
     const AttackJob& job = folder_.job();
-    const int64_t of = job.max_steps > 0 ? std::min(job.max_steps, kMaxSteps) : kMaxSteps;
+    const int64_t of = StepLimit();
     const double trained = std::chrono::duration<double>(Clock::now() - trained_since_).count();
     double left =
         trained / static_cast<double>(std::max<int64_t>(step_ - resumed_at_, 1)) * static_cast<double>(of - step_);
