@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <ctime>
 #include <filesystem>
 #include <thread>
@@ -142,6 +143,7 @@ StatusOr<Plan> MakePlan(const AssessOptions& options, Assessment& assessment, st
   for (const CutResult& cut : assessment.cuts) plan.cuts.push_back(cut.name);
   plan.maps_limit = options.maps;
   plan.seed = options.seed;
+  plan.ir_noise = NoiseLeft(options);
   Random random(options.seed);
   plan.control = Sample(static_cast<int>(plan.files.size()), kMostControlPhotographs, random);
   return plan;
@@ -218,6 +220,8 @@ std::vector<std::string> InOrder(const std::vector<std::string>& attacks) {
 
 }  // namespace
 
+double NoiseLeft(const AssessOptions& options) { return options.ir_noise / std::sqrt(options.ir_views); }
+
 StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const ProgressFn& progress) {
   AssessResult result;
   Assessment& assessment = result.assessment;
@@ -227,6 +231,11 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
   assessment.margins = options.margins;
   assessment.seed = options.seed;
   assessment.maps_limit = options.maps;
+  assessment.ir_noise = options.ir_noise;
+  assessment.ir_views = options.ir_views;
+  if (options.ir_noise > 0 && assessment.attacks.front() == "kl") {
+    return InvalidArgument("--ir-noise: the KL oracle judges IRs without noise; leave kl out of --attacks");
+  }
   INFENCLAVE_ASSIGN_OR_RETURN(assessment.model_sha256, FileSha256(options.model_path, kMaxModelBytes));
   INFENCLAVE_ASSIGN_OR_RETURN(assessment.oracle_sha256, FileSha256(options.oracle_path, kMaxModelBytes));
   INFENCLAVE_RETURN_IF_ERROR(CheckLabels(options, assessment));

@@ -38,6 +38,10 @@ struct AssessOptions {
   int64_t attack_steps = 0;    // at most, 0: the attack's own limit
   int views = 24;              // of each of the attacker's photographs, at most
   int whitebox_images = 32;
+  // Noise on the IRs, in deviations of each channel, as a bundle made with `partition --ir-noise` has it; and how many
+  // views of one picture the attacker averages, which differ so little that only the noise does.
+  double ir_noise = 0;
+  int ir_views = 1;
   bool exhaustive = false;  // train at every cut
   int maps = 0;             // per cut; 0: every map
   uint64_t seed = 1;
@@ -48,6 +52,9 @@ struct AssessOptions {
   std::string command;  // as typed, for the report
   std::string version;
 };
+
+// Averaging n independent noises leaves one of 1/sqrt(n).
+double NoiseLeft(const AssessOptions& options);
 
 struct AssessResult {
   Assessment assessment;

@@ -148,6 +148,8 @@ struct Assessment {
   Margins margins;
   uint64_t seed = 0;
   int maps_limit = 0;               // 0: every map
+  double ir_noise = 0;              // on every IR, in deviations of each channel
+  int ir_views = 1;                 // that the attacker averages
   int classes = 0;                  // of the oracle
   std::vector<std::string> labels;  // of the oracle's classes; empty if unknown
 

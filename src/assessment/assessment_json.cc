@@ -233,6 +233,8 @@ std::string AssessmentToJson(const Assessment& a) {
                         {"top1", a.margins.top1},
                         {"label", a.margins.label}}},
                       {"seed", a.seed},
+                      {"ir_noise", a.ir_noise},
+                      {"ir_views", a.ir_views},
                       {"maps", a.maps_limit == 0 ? Json("all") : Json(a.maps_limit)},
                       {"interval", "one-sided 95 % at either end"},
                       {"oracle_classes", a.classes},

@@ -142,6 +142,11 @@ Status AttackRunner::NeedIrs(int cut) {
   request.threads = setting_.threads;
   INFENCLAVE_ASSIGN_OR_RETURN(const int64_t elements, NumElements(request.model->value(request.cut).shape));
   const std::vector<int64_t> rows = RowsThatFit(attacker_.photograph, elements);
+  if (setting_.ir_noise > 0 && cut != kScoresOnly) {
+    INFENCLAVE_ASSIGN_OR_RETURN(request.noise, ChannelDeviations(request, attacker_.pictures, rows));
+    for (float& deviation : request.noise) deviation *= static_cast<float>(setting_.ir_noise);
+    request.noise_seed = setting_.seed;
+  }
   const std::string stage = Concat("IRs at ", NameOf(cut));
   INFENCLAVE_RETURN_IF_ERROR(
       WriteIrs(request, attacker_.pictures, rows, folder + "/attacker.ir.npy", progress_, stage));
@@ -155,6 +160,7 @@ Status AttackRunner::NeedIrs(int cut) {
   INFENCLAVE_RETURN_IF_ERROR(WriteNumbers(numbers, folder + "/attacker.photograph.npy"));
   std::vector<int64_t> targets(static_cast<size_t>(targets_.pictures.rows()));
   for (size_t i = 0; i < targets.size(); ++i) targets[i] = static_cast<int64_t>(i);
+  ++request.noise_seed;
   return WriteIrs(request, targets_.pictures, targets, done, progress_, stage);
 }
 
@@ -174,10 +180,12 @@ Status AttackRunner::RunNearest(const AttackKey& key, const std::string& folder)
   INFENCLAVE_ASSIGN_OR_RETURN(const std::vector<float> pictures,
                               Nearest(attacker, rgb, numbers, target, PhotographsOf(key)));
   INFENCLAVE_RETURN_IF_ERROR(WritePictures(pictures, folder + "/reconstruction.npy"));
-  const std::vector<double> matches = Matches(target);
-  double match = 0;
-  for (double m : matches) match += m / static_cast<double>(matches.size());
-  INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(folder + "/match.txt", AsBytes(Concat(match, "\n"))));
+  if (setting_.ir_noise == 0) {  // with noise nobody makes the same IR again
+    const std::vector<double> matches = Matches(target);
+    double match = 0;
+    for (double m : matches) match += m / static_cast<double>(matches.size());
+    INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(folder + "/match.txt", AsBytes(Concat(match, "\n"))));
+  }
   AttackResult result;
   result.attack = key.attack;
   result.cut = NameOf(key.cut);

@@ -49,6 +49,7 @@ struct AttackSetting {
   double budget_seconds = 0;
   int64_t max_steps = 0;
   int whitebox_images = 32;
+  double ir_noise = 0;              // on every IR but the scores, in deviations of each channel
   const Graph* features = nullptr;  // of a public network, for the decoder's loss; may be null
   const Preprocessing* features_preprocessing = nullptr;
 };

@@ -18,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kDeviationRows = 64;
 constexpr int kLeavesShare = 4;  // one picture of leaves for every so many views
 constexpr int kMixedEvery = 8;
 constexpr int kIrBatch = 8;
@@ -183,11 +184,12 @@ class IrWriter {
       const MutableTensorView outputs[] = {output.mutable_view()};
       if (const Status status = network->Run(inputs, outputs); !status.ok()) return Fail(status);
       const size_t out_size = static_cast<size_t>(output.elements()) / batch_;
-      const auto values = std::as_const(output).as<float>().first((end - begin) * out_size);
+      const std::span<float> values = output.as<float>().first((end - begin) * out_size);
       if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
         return Fail(InvalidArgument("the model gives NaN or infinity at cut '", Name(),
                                     "': check the model and --preprocessing"));
       }
+      for (size_t i = begin; i < end; ++i) AddNoise(i, values.subspan((i - begin) * out_size, out_size));
       shape[0] = static_cast<int64_t>(end - begin);
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [&] { return turn_ == batch || !status_.ok(); });
@@ -197,6 +199,13 @@ class IrWriter {
       progress(stage, static_cast<int64_t>(end), static_cast<int64_t>(rows_.size()));
       changed_.notify_all();
     }
+  }
+  // By the row's number, so that it does not depend on the threads.
+  void AddNoise(size_t row, std::span<float> ir) const {
+    if (request_.noise.empty()) return;
+    Random random(Mixed(request_.noise_seed, 0x9015e, static_cast<uint64_t>(row)));
+    const size_t places = ir.size() / request_.noise.size();
+    for (size_t i = 0; i < ir.size(); ++i) ir[i] += static_cast<float>(request_.noise[i / places] * random.Normal());
   }
   void Fail(const Status& status) {
     const std::lock_guard lock(mutex_);
@@ -322,6 +331,37 @@ StatusOr<PictureFiles> MakeTargetPictures(const std::string& folder, const std::
   INFENCLAVE_RETURN_IF_ERROR(writer.Close());
   INFENCLAVE_RETURN_IF_ERROR(OpenPictures(out));
   return out;
+}
+
+StatusOr<std::vector<float>> ChannelDeviations(const IrRequest& request, const RowFile& pictures,
+                                               const std::vector<int64_t>& rows) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const Graph front, UpTo(*request.model, request.cut));
+  INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(front, {}));
+  Tensor input(DType::kF32, network.input_shapes()[0]), output(DType::kF32, network.output_shapes()[0]);
+  const Shape& shape = output.shape();
+  const size_t channels = shape.size() > 1 ? static_cast<size_t>(shape[1]) : 1;
+  const size_t places = static_cast<size_t>(output.elements()) / channels;
+  const size_t used = std::min(rows.size(), kDeviationRows);
+  std::vector<double> sum(channels), square(channels);
+  for (size_t row = 0; row < used; ++row) {
+    Normalize(*request.preprocessing, pictures.Row(rows[row * rows.size() / used]), input.as<float>());
+    const TensorView inputs[] = {input.view()};
+    const MutableTensorView outputs[] = {output.mutable_view()};
+    INFENCLAVE_RETURN_IF_ERROR(network.Run(inputs, outputs));
+    for (size_t i = 0; i < channels * places; ++i) {
+      const double v = output.as<float>()[i];
+      sum[i / places] += v;
+      square[i / places] += v * v;
+    }
+  }
+  std::vector<float> deviations;
+  const double count = static_cast<double>(used * places);
+  for (size_t c = 0; c < channels; ++c) {
+    const double mean = sum[c] / count, variance = square[c] / count - mean * mean;
+    // What rounding leaves of a constant channel is no deviation.
+    deviations.push_back(variance > 1e-12 * square[c] / count ? static_cast<float>(std::sqrt(variance)) : 0.0f);
+  }
+  return deviations;
 }
 
 Status WriteIrs(const IrRequest& request, const RowFile& pictures, const std::vector<int64_t>& rows,

@@ -54,7 +54,12 @@ struct IrRequest {
   ValueId cut = kNoValue;
   const Preprocessing* preprocessing = nullptr;
   int threads = 1;
+  std::vector<float> noise;  // its deviation in each channel; empty: none
+  uint64_t noise_seed = 0;
 };
+// The deviation of each channel of the tensor over the first of these rows.
+StatusOr<std::vector<float>> ChannelDeviations(const IrRequest& request, const RowFile& pictures,
+                                               const std::vector<int64_t>& rows);
 Status WriteIrs(const IrRequest& request, const RowFile& pictures, const std::vector<int64_t>& rows,
                 const std::string& path, const ProgressFn& progress, const std::string& stage);
 

@@ -225,6 +225,7 @@ Status Recovery::MakeSetting() {
   setting_.budget_seconds = options_.attack_seconds;
   setting_.max_steps = options_.attack_steps;
   setting_.whitebox_images = options_.whitebox_images;
+  setting_.ir_noise = NoiseLeft(options_);
   if (options_.public_model != nullptr && Has(options_.attacks, "decoder")) {
     INFENCLAVE_ASSIGN_OR_RETURN(features_, FeaturesOf(*options_.public_model));
     features_preprocessing_ = options_.public_preprocessing;

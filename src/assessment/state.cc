@@ -80,6 +80,7 @@ std::string PlanToJson(const Plan& plan) {
                                  {"photographs", plan.files},
                                  {"photographs' contents", plan.images_sha256},
                                  {"control photographs", plan.control}};
+  if (plan.ir_noise > 0) json["noise on the IR"] = plan.ir_noise;
   if (!plan.attacker_files.empty()) {
     json["attacker's photographs"] = plan.attacker_files;
     json["attacker's photographs' contents"] = plan.attacker_sha256;

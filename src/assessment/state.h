@@ -27,6 +27,7 @@ struct Plan {
   std::vector<std::string> cuts;
   int maps_limit = 0;
   uint64_t seed = 0;
+  double ir_noise = 0;       // that is left on the IRs when the views are averaged
   std::vector<int> control;  // indices of files whose answers every IR is scored against, ascending
   // Of attacks that recover pictures or classes; empty without any.
   std::vector<std::string> attacker_files;

@@ -163,6 +163,7 @@ Manifest DescribeBundle(const PartitionOptions& options, const BundleKeys& keys,
   manifest.model_name = options.model_name;
   manifest.model_version = options.model_version;
   manifest.ir_dtype = options.ir_dtype;
+  manifest.ir_noise = options.ir_noise;
   manifest.classes = classes;
   manifest.tail_layers = options.tail_layers;
   manifest.audit_per_million = options.audit_per_million;

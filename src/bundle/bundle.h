@@ -26,6 +26,7 @@ struct PartitionOptions {
   TeeClass tee_class = TeeClass::kHardware;
   bool open = false;
   DType ir_dtype = DType::kF32;
+  float ir_noise = 0;  // the enclave adds; the cut's channels have unit deviation then (assessment/defence.h)
   // How many linear layers (Conv, Gemm, MatMul) at the end stay in the enclave, with all that lies between and behind
   // them; a few more where the network cannot be cut just there.
   uint32_t tail_layers = 0;

@@ -23,7 +23,8 @@ struct AssessFlags {
       known, known_preprocessing, known_labels, shard;
   std::vector<std::string> cuts, attacks = {"kl"};
   int64_t maps = 0, seed = 1, threads = 0, attack_steps = 0, whitebox_images = AssessOptions().whitebox_images;
-  double attack_seconds = 0;
+  double attack_seconds = 0, ir_noise = 0;
+  int64_t ir_views = 1;
   Margins margins;
   bool merge = false, json = false, exhaustive = false;
 };
@@ -177,6 +178,8 @@ Status RunAssess(const AssessFlags& flags) {
   options.attack_steps = flags.attack_steps;
   options.whitebox_images = static_cast<int>(flags.whitebox_images);
   options.exhaustive = flags.exhaustive;
+  options.ir_noise = flags.ir_noise;
+  options.ir_views = static_cast<int>(flags.ir_views);
   options.margins = flags.margins;
   options.threads = static_cast<int>(flags.threads);
   options.merge = flags.merge;
@@ -222,6 +225,11 @@ Command AssessCommand() {
     f.Real("--attack-seconds", &flags->attack_seconds, "most seconds of one training (default: 0, until it converges)",
            0, 1e9);
     f.Int("--whitebox-images", &flags->whitebox_images, "photographs that whitebox attacks (default: 32)", 2, 1 << 20);
+    f.Real("--ir-noise", &flags->ir_noise,
+           "attack IRs with noise, in deviations of each channel, as after `partition --ir-noise` (default: 0)", 0,
+           100);
+    f.Int("--ir-views", &flags->ir_views, "views of each picture that the attacker averages against it (default: 1)", 1,
+          1 << 20);
     f.Text("--public", &flags->known,
            "a public network of the attacker's, for decoder and label (default: none, and the oracle)");
     f.Text("--preprocessing", &flags->preprocessing, "how photographs are prepared for MODEL: preset or JSON file");

@@ -4,16 +4,23 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "assessment/assessment_json.h"
+#include "assessment/defence.h"
 #include "base/file.h"
 #include "bundle/bundle.h"
+#include "bundle/class_order.h"
 #include "cli/command.h"
 #include "cli/model_files.h"
+#include "cli/photographs.h"
+#include "cli/progress.h"
+#include "graph/cuts.h"
 #include "graph/serialize.h"
 #include "import/model.h"
 
@@ -24,8 +31,9 @@ constexpr size_t kMaxEnclaveBytes = size_t{256} << 20;
 
 struct PartitionFlags {
   std::string model, labels, owner_key, release_key, out, cut, assessment, preprocessing, name, tee = "hardware";
-  int64_t tail = 0, model_version = 1;
-  double audits = 0, audit_tolerance = 0.02;
+  std::string images, truth, narrowed, ir_precision = "f32";
+  int64_t tail = 0, model_version = 1, ir_rank = 0;
+  double audits = 0, audit_tolerance = 0.02, ir_noise = 0;
   bool open = false, json = false;
 };
 
@@ -115,8 +123,80 @@ Status WriteAll(const Outputs& outputs, const PartitionResult& result, const std
   return status;
 }
 
+// What crosses the cut, narrowed: the network with the projection in it, its cut, and what that costs.
+struct Defended {
+  Graph graph;
+  std::string cut;
+  Projection projection;
+  size_t fitted_on = 0;
+  DefencePrice price;
+};
+
+StatusOr<Defended> Defend(const PartitionFlags& flags, const Graph& model, const Preprocessing& preprocessing,
+                          const std::string& cut_name) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const ValueId cut, FindCut(model, cut_name));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Photographs photographs, SplitPhotographs(flags.images));
+  INFENCLAVE_ASSIGN_OR_RETURN(const uint32_t classes, CountClasses(model));
+  std::vector<int64_t> truth(photographs.test.size(), -1);
+  if (!flags.truth.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const auto known, LoadTruth(flags.truth, classes));
+    for (size_t i = 0; i < truth.size(); ++i) {
+      if (const auto it = known.find(photographs.test[i]); it != known.end()) truth[i] = it->second;
+    }
+  }
+  Photographer photographer(flags.images, preprocessing);
+  const auto from = [&photographer](const std::vector<std::string>& files) {
+    return [&photographer, &files](int i, std::span<float> input) -> Status {
+      INFENCLAVE_ASSIGN_OR_RETURN(const TensorView picture, photographer.Load(files[i]));
+      const auto values = picture.as<float>();
+      std::copy(values.begin(), values.end(), input.begin());
+      return OkStatus();
+    };
+  };
+  ProgressLine line;
+  const auto progress = [&line](std::string_view stage) {
+    return [&line, stage](double share) { line.Update(stage, static_cast<int64_t>(100 * share), 100); };
+  };
+  Defended out;
+  out.fitted_on = photographs.fitting.size();
+  INFENCLAVE_ASSIGN_OR_RETURN(out.projection,
+                              FitProjection(model, cut,
+                                            {.rank = static_cast<int>(flags.ir_rank),
+                                             .photographs = static_cast<int>(photographs.fitting.size())},
+                                            from(photographs.fitting), progress("fitting the projection")));
+  INFENCLAVE_ASSIGN_OR_RETURN(out.graph, InsertProjection(model.Clone(), cut, out.projection));
+  out.cut = NarrowedName(cut_name);
+  INFENCLAVE_ASSIGN_OR_RETURN(out.price, PriceDefence(model, out.graph, out.cut, flags.ir_noise, truth, /*threads=*/1,
+                                                      /*seed=*/1, from(photographs.test), progress("pricing")));
+  return out;
+}
+
+std::string Points(const Estimate& e) {
+  char text[96];
+  std::snprintf(text, sizeof(text), "%.1f (%.1f to %.1f)", 100 * e.value, 100 * e.lower, 100 * e.upper);
+  return text;
+}
+
+void PrintDefence(const PartitionFlags& flags, const Defended& defended) {
+  const Projection& projection = defended.projection;
+  const DefencePrice& price = defended.price;
+  std::cout << "  ir      ";
+  if (flags.ir_rank > 0) {
+    std::printf("%d of %d channels, which keep %.1f %% of what the IR does to the scores; ", projection.rank,
+                projection.channels, 100 * projection.kept);
+  }
+  if (flags.ir_noise > 0) std::printf("noise of %.3g deviations; ", flags.ir_noise);
+  std::printf("fitted on %zu photographs\n          priced on %d others (90 %% intervals): top-1 as before for %s %%",
+              defended.fitted_on, price.photographs, Points(price.same_top1).c_str());
+  if (price.labelled > 0) {
+    std::printf(";\n          right for %.1f %% instead of %.1f %%: loss %s points", 100 * price.after.value,
+                100 * price.before.value, Points(price.loss).c_str());
+  }
+  std::printf("\n");
+}
+
 void PrintResult(const PartitionFlags& flags, const Choice& choice, const Outputs& outputs,
-                 const PartitionResult& result, const std::string& measurement) {
+                 const PartitionResult& result, const std::string& measurement, const Defended* defended) {
   const Manifest& manifest = result.bundle.manifest;
   std::cout << "bundle " << outputs.bundle << ": " << manifest.model_name << " version " << manifest.model_version
             << ", cut at " << choice.cut << " " << ToString(manifest.ir_shape) << "\n"
@@ -126,6 +206,10 @@ void PrintResult(const PartitionFlags& flags, const Choice& choice, const Output
     std::cout << "  verdict not assessed: how much the cut gives away is not known (`infenclave assess`)\n";
   } else {
     std::cout << "  verdict " << manifest.verdict.summary << "\n";
+  }
+  if (defended != nullptr) PrintDefence(flags, *defended);
+  if (manifest.ir_dtype == DType::kBf16) {
+    std::cout << "  ir      bf16: half the bytes, which hardly hinders an attacker\n";
   }
   if (manifest.tail_layers > 0) {
     std::cout << "  tail    the last " << manifest.tail_layers
@@ -147,6 +231,11 @@ void PrintResult(const PartitionFlags& flags, const Choice& choice, const Output
 
 Status PartitionModel(const PartitionFlags& flags) {
   if (flags.cut.empty() && flags.assessment.empty()) return UsageError("give --cut NAME or --assessment FILE");
+  const bool defend = flags.ir_rank > 0 || flags.ir_noise > 0;
+  if (defend && flags.images.empty()) {
+    return UsageError("--ir-rank and --ir-noise are fitted and priced on photographs: name a folder with --images");
+  }
+  if (!defend && !flags.narrowed.empty()) return UsageError("--narrowed needs --ir-rank or --ir-noise");
   INFENCLAVE_ASSIGN_OR_RETURN(Outputs outputs, PlanOutputs(flags.out));
   INFENCLAVE_ASSIGN_OR_RETURN(const std::unique_ptr<Ed25519Signer> owner, LoadSigner(flags.owner_key));
   Choice choice{.cut = flags.cut};
@@ -156,13 +245,19 @@ Status PartitionModel(const PartitionFlags& flags) {
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<std::string> labels, LoadLabels(flags.labels));
   INFENCLAVE_ASSIGN_OR_RETURN(ImportedModel model, ImportModel(flags.model));
   INFENCLAVE_ASSIGN_OR_RETURN(Preprocessing preprocessing, ChoosePreprocessing(flags.preprocessing, model));
-  PartitionOptions options{.cut = choice.cut,
+  std::optional<Defended> defended;
+  if (defend) {
+    INFENCLAVE_ASSIGN_OR_RETURN(defended, Defend(flags, model.graph, preprocessing, choice.cut));
+  }
+  PartitionOptions options{.cut = defended ? defended->cut : choice.cut,
                            .labels = std::move(labels),
                            .model_name = flags.name.empty() ? DefaultName(flags.model) : flags.name,
                            .model_version = static_cast<uint64_t>(flags.model_version),
                            .preprocessing = preprocessing,
                            .tee_class = flags.tee == "simulated" ? TeeClass::kSimulated : TeeClass::kHardware,
                            .open = flags.open,
+                           .ir_dtype = flags.ir_precision == "bf16" ? DType::kBf16 : DType::kF32,
+                           .ir_noise = static_cast<float>(flags.ir_noise),
                            .tail_layers = static_cast<uint32_t>(flags.tail),
                            .audit_per_million = static_cast<uint32_t>(std::lround(flags.audits * 1e6)),
                            .audit_tolerance = static_cast<float>(flags.audit_tolerance),
@@ -171,14 +266,18 @@ Status PartitionModel(const PartitionFlags& flags) {
     INFENCLAVE_ASSIGN_OR_RETURN(const std::unique_ptr<Ed25519Signer> release, LoadSigner(flags.release_key));
     options.release_key = release->public_key();
   }
-  StatusOr<PartitionResult> result = MakeBundle(model.graph, *owner, options);
+  StatusOr<PartitionResult> result = MakeBundle(defended ? defended->graph : model.graph, *owner, options);
   if (!result.ok()) return Annotate(result.status(), flags.model);
   std::string measurement = EnclaveMeasurement();
+  if (!flags.narrowed.empty()) {
+    INFENCLAVE_ASSIGN_OR_RETURN(const Bytes narrowed, ExportOnnx(defended->graph, {.metadata = model.metadata}));
+    INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(flags.narrowed, narrowed, 0600));
+  }
   INFENCLAVE_RETURN_IF_ERROR(WriteAll(outputs, *result, measurement));
   if (flags.json) {
     std::cout << ManifestToJson(result->bundle.manifest);
   } else {
-    PrintResult(flags, choice, outputs, *result, measurement);
+    PrintResult(flags, choice, outputs, *result, measurement, defended ? &*defended : nullptr);
   }
   return OkStatus();
 }
@@ -187,39 +286,52 @@ Status PartitionModel(const PartitionFlags& flags) {
 
 Command PartitionCommand() {
   auto flags = std::make_shared<PartitionFlags>();
-  return {.name = "partition",
-          .summary = "Cut a network in three and seal it into a signed bundle",
-          .example =
-              "infenclave partition efficientnet-lite0.onnx --labels imagenet.txt --owner-key owner.pem "
-              "--assessment out/assessment.json -o lite0.bundle",
-          .declare =
-              [flags](Flags& f) {
-                f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
-                f.Text("--labels", &flags->labels, "class names, one a line, in the model's order", /*required=*/true);
-                f.Text("--owner-key", &flags->owner_key,
-                       "the key that signs (`infenclave keygen`): a PEM file, or a PKCS#11 URI", /*required=*/true);
-                f.Text("--release-key", &flags->release_key,
-                       "who may release the bundle's keys, for 'provision --release-key'; a new key if not given");
-                f.Text("-o", &flags->out, "the bundle, a folder that must not exist", /*required=*/true);
-                f.Text("--cut", &flags->cut, "the tensor to cut at (`infenclave inspect` lists them)");
-                f.Text("--assessment", &flags->assessment,
-                       "assessment.json: cut where it recommends, and sign its verdict");
-                f.Int("--tail", &flags->tail, "linear layers at the end to keep in the enclave, too", 0, 1000);
-                f.Real("--audits", &flags->audits,
-                       "share of requests whose BackNet output the enclave checks by computing it itself (default: 0)",
-                       0, 1);
-                f.Real("--audit-tolerance", &flags->audit_tolerance,
-                       "largest difference that passes, as a share of the output's range (default: 0.02)", 0, 1);
-                f.OneOf("--tee", &flags->tee, {"hardware", "simulated"}, "which kind of TEE may serve it");
-                f.Switch("--open", &flags->open, "let anyone ask, without a credential: labels are not secret then");
-                f.Text("--preprocessing", &flags->preprocessing,
-                       "how images are prepared: a preset or a JSON file (default: what the model says)");
-                f.Text("--name", &flags->name, "the name that clients call (default: the file's)");
-                f.Int("--model-version", &flags->model_version, "policies can refuse lower ones", 1,
-                      std::numeric_limits<int64_t>::max());
-                f.Switch("--json", &flags->json, "print the manifest as JSON");
-              },
-          .run = [flags] { return PartitionModel(*flags); }};
+  return {
+      .name = "partition",
+      .summary = "Cut a network in three and seal it into a signed bundle",
+      .example =
+          "infenclave partition efficientnet-lite0.onnx --labels imagenet.txt --owner-key owner.pem "
+          "--assessment out/assessment.json -o lite0.bundle",
+      .declare =
+          [flags](Flags& f) {
+            f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
+            f.Text("--labels", &flags->labels, "class names, one a line, in the model's order", /*required=*/true);
+            f.Text("--owner-key", &flags->owner_key,
+                   "the key that signs (`infenclave keygen`): a PEM file, or a PKCS#11 URI", /*required=*/true);
+            f.Text("--release-key", &flags->release_key,
+                   "who may release the bundle's keys, for 'provision --release-key'; a new key if not given");
+            f.Text("-o", &flags->out, "the bundle, a folder that must not exist", /*required=*/true);
+            f.Text("--cut", &flags->cut, "the tensor to cut at (`infenclave inspect` lists them)");
+            f.Text("--assessment", &flags->assessment,
+                   "assessment.json: cut where it recommends, and sign its verdict");
+            f.Int("--tail", &flags->tail, "linear layers at the end to keep in the enclave, too", 0, 1000);
+            f.Int("--ir-rank", &flags->ir_rank,
+                  "let so many channels out at the cut, those that matter most to the scores (default: 0, all)", 0,
+                  1 << 20);
+            f.Real("--ir-noise", &flags->ir_noise,
+                   "noise on what crosses the cut, in deviations of each channel (default: 0)", 0, 100);
+            f.OneOf("--ir-precision", &flags->ir_precision, {"f32", "bf16"},
+                    "of what crosses the cut: for bandwidth, not against attackers");
+            f.Text("--images", &flags->images,
+                   "photographs for --ir-rank and --ir-noise: half to fit on, half to say what it costs");
+            f.Text("--labels-tsv", &flags->truth, "their right classes, one 'file<TAB>class index' a line");
+            f.Text("--narrowed", &flags->narrowed,
+                   "the whole network with --ir-rank in it, an ONNX file: for `infenclave assess --cuts CUT/narrowed`");
+            f.Real("--audits", &flags->audits,
+                   "share of requests whose BackNet output the enclave checks by computing it itself (default: 0)", 0,
+                   1);
+            f.Real("--audit-tolerance", &flags->audit_tolerance,
+                   "largest difference that passes, as a share of the output's range (default: 0.02)", 0, 1);
+            f.OneOf("--tee", &flags->tee, {"hardware", "simulated"}, "which kind of TEE may serve it");
+            f.Switch("--open", &flags->open, "let anyone ask, without a credential: labels are not secret then");
+            f.Text("--preprocessing", &flags->preprocessing,
+                   "how images are prepared: a preset or a JSON file (default: what the model says)");
+            f.Text("--name", &flags->name, "the name that clients call (default: the file's)");
+            f.Int("--model-version", &flags->model_version, "policies can refuse lower ones", 1,
+                  std::numeric_limits<int64_t>::max());
+            f.Switch("--json", &flags->json, "print the manifest as JSON");
+          },
+      .run = [flags] { return PartitionModel(*flags); }};
 }
 
 }  // namespace infenclave

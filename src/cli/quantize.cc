@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -17,93 +15,21 @@
 #include "bundle/class_order.h"
 #include "cli/command.h"
 #include "cli/model_files.h"
+#include "cli/photographs.h"
 #include "cli/progress.h"
 #include "engine/compiled_network.h"
-#include "image/image.h"
 
 namespace infenclave {
 namespace {
 
-namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kMaxCalibration = 128, kMinPhotographs = 4;
 constexpr double kNormalQuantile = 1.959964;  // of a two-sided 95 % interval
 
 struct QuantizeFlags {
   std::string model, images, out, labels, preprocessing;
   int64_t threads = 0;
   bool json = false;
-};
-
-// Every second photograph, at most kMaxCalibration, calibrates; the others test.
-struct Photographs {
-  std::vector<std::string> calibration, test;
-};
-
-StatusOr<Photographs> ListPhotographs(const std::string& folder) {
-  std::error_code error;
-  fs::directory_iterator entries(folder, error);
-  if (error) return NotFound(folder, ": ", error.message(), "; --images names a folder of photographs");
-  std::vector<std::string> names;
-  for (const fs::directory_entry& entry : entries) {
-    std::string extension = entry.path().extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
-    if (extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp") {
-      names.push_back(entry.path().filename().string());
-    }
-  }
-  if (names.size() < kMinPhotographs) {
-    return InvalidArgument(folder, ": ", names.size(), " photographs, expected at least ", kMinPhotographs,
-                           " (about 200 make a useful test)");
-  }
-  std::sort(names.begin(), names.end());
-  Photographs out;
-  for (size_t i = 0; i < names.size(); ++i) {
-    const bool calibrates = i % 2 == 0 && out.calibration.size() < kMaxCalibration;
-    (calibrates ? out.calibration : out.test).push_back(names[i]);
-  }
-  return out;
-}
-
-// "file<TAB>class index" per line, further columns ignored; a first line that is no such pair names the columns.
-StatusOr<std::map<std::string, int64_t>> LoadTruth(const std::string& path, uint32_t classes) {
-  INFENCLAVE_ASSIGN_OR_RETURN(Bytes bytes, ReadFile(path, size_t{64} << 20));
-  std::istringstream lines{std::string(AsText(bytes))};
-  std::map<std::string, int64_t> out;
-  std::string line;
-  for (int number = 1; std::getline(lines, line); ++number) {
-    const size_t tab = line.find('\t');
-    const std::string index =
-        tab == std::string::npos ? "" : line.substr(tab + 1, line.find_first_of("\t\r", tab + 1) - tab - 1);
-    const bool is_number =
-        !index.empty() && index.size() < 9 && index.find_first_not_of("0123456789") == std::string::npos;
-    if (!is_number && number == 1) continue;
-    if (!is_number || std::stoll(index) >= classes) {
-      return InvalidArgument(path, ":", number, ": expected 'file<TAB>class' with a class below ", classes);
-    }
-    out[line.substr(0, tab)] = std::stoll(index);
-  }
-  return out;
-}
-
-class Photographer {
- public:
-  Photographer(const QuantizeFlags& flags, const Preprocessing& preprocessing)
-      : folder_(flags.images),
-        preprocessing_(preprocessing),
-        input_(DType::kF32, {1, 3, preprocessing.height, preprocessing.width}) {}
-  StatusOr<TensorView> Load(const std::string& file) {
-    INFENCLAVE_ASSIGN_OR_RETURN(Image image, LoadImage((fs::path(folder_) / file).string()));
-    Normalize(preprocessing_, Prepare(image, preprocessing_).rgb, input_.as<float>());
-    return input_.view();
-  }
-
- private:
-  std::string folder_;
-  Preprocessing preprocessing_;
-  Tensor input_;
 };
 
 StatusOr<CompiledNetwork> CompileFor(const Graph& graph, const QuantizeFlags& flags) {
@@ -209,7 +135,7 @@ void Report(const QuantizeFlags& flags, const Photographs& photographs, const Co
   if (flags.json) {
     Json json = {{"file", flags.out},
                  {"weight_bytes", {{"f32", bytes_before}, {"int8", bytes_after}}},
-                 {"calibrated_on", photographs.calibration.size()},
+                 {"calibrated_on", photographs.fitting.size()},
                  {"tested_on", c.tested},
                  {"top1_same", ToJson(same)}};
     if (c.labelled > 0) {
@@ -222,8 +148,8 @@ void Report(const QuantizeFlags& flags, const Photographs& photographs, const Co
   }
   std::printf("%s: weights of %.1f MB instead of %.1f MB\n", flags.out.c_str(), static_cast<double>(bytes_after) / 1e6,
               static_cast<double>(bytes_before) / 1e6);
-  std::printf("  calibrated on %zu photographs, tested on %lld others (95 %% intervals)\n",
-              photographs.calibration.size(), static_cast<long long>(c.tested));
+  std::printf("  calibrated on %zu photographs, tested on %lld others (95 %% intervals)\n", photographs.fitting.size(),
+              static_cast<long long>(c.tested));
   std::printf("  top-1 as before: %.1f %% (%.1f to %.1f)\n", 100 * same.value, 100 * same.lower, 100 * same.upper);
   if (c.labelled == 0) return;
   const Estimate loss = LossOf(c);
@@ -247,9 +173,9 @@ Status RunQuantize(const QuantizeFlags& flags) {
   if (!flags.labels.empty()) {
     INFENCLAVE_ASSIGN_OR_RETURN(truth, LoadTruth(flags.labels, *classes));
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(const Photographs photographs, ListPhotographs(flags.images));
-  Photographer photographer(flags, preprocessing);
-  INFENCLAVE_ASSIGN_OR_RETURN(const auto ranges, Calibrate(model.graph, flags, photographer, photographs.calibration));
+  INFENCLAVE_ASSIGN_OR_RETURN(const Photographs photographs, SplitPhotographs(flags.images));
+  Photographer photographer(flags.images, preprocessing);
+  INFENCLAVE_ASSIGN_OR_RETURN(const auto ranges, Calibrate(model.graph, flags, photographer, photographs.fitting));
   INFENCLAVE_ASSIGN_OR_RETURN(const Graph quantized, Quantize(model.graph.Clone(), ranges));
   INFENCLAVE_ASSIGN_OR_RETURN(const Comparison comparison,
                               Compare(model.graph, quantized, flags, photographer, photographs.test, truth));

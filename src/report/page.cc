@@ -257,6 +257,10 @@ std::string Reproduce(const Assessment& a) {
     rows += pair("Attacker", Concat(a.attacker_photographs, " photographs, ", FormatCount(a.attacker_pictures),
                                     " views and synthetic pictures"));
   }
+  if (a.ir_noise > 0) {
+    rows += pair("Noise on the IR", Concat(Fixed(a.ir_noise, 2), " deviations of each channel; ", a.ir_views,
+                                           a.ir_views == 1 ? " view" : " views of each picture, averaged"));
+  }
   rows += pair("Seed", Concat(a.seed));
   rows += pair("Infenclave", Escape(a.run.version));
   rows += pair("Machine", Concat(Escape(a.run.processor), ", ", a.run.threads,

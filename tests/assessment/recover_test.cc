@@ -132,6 +132,27 @@ TEST(Recover, AnAttackerWhoHasTheSamePicturesIsCaughtAndLeftOut) {
   EXPECT_THAT(MessageOf(result.status()), HasSubstr("no photograph is left for the attacker"));
 }
 
+// With noise nobody confirms a guess, and who averages views undoes it.
+TEST(Recover, NoiseHindersAndViewsUndoIt) {
+  const auto nearest = [](const std::string& name, double noise, int views) {
+    ToyRecovery toy(name, {"nearest"});
+    toy.options.ir_noise = noise;
+    toy.options.ir_views = views;
+    return toy.Result();
+  };
+  const Assessment clean = nearest("noise-0", 0, 1), noisy = nearest("noise-3", 3, 1),
+                   many = nearest("noise-3-views", 3, 1'000'000);
+  EXPECT_TRUE(Find(clean, 0, "nearest")->match.has_value());
+  EXPECT_FALSE(Find(noisy, 0, "nearest")->match.has_value());
+  EXPECT_NE(Find(noisy, 0, "nearest")->scores.ssim.value, Find(clean, 0, "nearest")->scores.ssim.value);
+  EXPECT_NEAR(Find(many, 0, "nearest")->scores.ssim.value, Find(clean, 0, "nearest")->scores.ssim.value, 0.01);
+  EXPECT_EQ(Find(noisy, 2, "nearest")->scores.auc.value, 0.5);  // a constant channel has no deviation
+
+  ToyRecovery with_kl("noise-kl", {"kl", "nearest"});
+  with_kl.options.ir_noise = 1;
+  EXPECT_THAT(with_kl.Run().status().ToString(), HasSubstr("leave kl out"));
+}
+
 TEST(Recover, SaysWhatIsWrong) {
   const struct {
     std::string name, want;

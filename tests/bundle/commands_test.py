@@ -69,6 +69,48 @@ class CommandsTest(unittest.TestCase):
     def mode(self, name):
         return stat.S_IMODE((self.at / name).stat().st_mode)
 
+    def photographs(self, count=24):
+        folder = self.at / "photographs"
+        folder.mkdir()
+        random = numpy.random.default_rng(3)
+        for i in range(count):
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=numpy.uint8)).save(folder / f"{i:03}.png")
+        (self.at / "truth.tsv").write_text("file\tclass\n" + "".join(f"{i:03}.png\t{i % 5}\n" for i in range(count)))
+        return folder
+
+    def narrow(self, *more):
+        """Its standard output; how far it is goes to standard error."""
+        done = self.run_command(*self.partition("--cut", "conv1", "--images", self.photographs(), *more))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_partition_narrows_what_crosses_the_cut_and_says_what_it_costs(self):
+        text = self.narrow("--ir-rank", "2", "--ir-noise", "0.5", "--labels-tsv", "truth.tsv", "--narrowed", "narrowed.onnx")
+        self.assertRegex(text, r"2 of 4 channels, which keep [0-9.]+ % of what the IR does to the scores; "
+                               r"noise of 0.5 deviations; fitted on 12 photographs")
+        self.assertRegex(text, r"priced on 12 others \(90 % intervals\): top-1 as before for [0-9.]+ \(")
+        self.assertRegex(text, r"right for [0-9.]+ % instead of [0-9.]+ %: loss -?[0-9.]+ \(-?[0-9.]+ to [0-9.]+\) points")
+        manifest = json.loads((self.at / "b" / "manifest.json").read_text())
+        self.assertEqual(manifest["ir"], {"shape": [2, 6, 6], "dtype": "f32", "noise": 0.5})
+        self.assertEqual(self.mode("narrowed.onnx"), 0o600)
+        cuts = json.loads(self.succeed("inspect", "narrowed.onnx", "--json"))["cuts"]
+        self.assertIn("conv1/narrowed", [cut["name"] for cut in cuts])
+
+    def test_all_channels_narrowed_compute_what_the_network_did(self):
+        self.narrow("--ir-rank", "4", "--ir-precision", "bf16", "--narrowed", "narrowed.onnx")
+        self.assertEqual(json.loads((self.at / "b" / "manifest.json").read_text())["ir"]["dtype"], "bf16")
+        picture = numpy.random.default_rng(1).standard_normal((1, 3, 8, 8)).astype(numpy.float32)
+        before, after = (onnxruntime.InferenceSession(self.at / name).run(None, {"picture": picture})[0]
+                         for name in ["model.onnx", "narrowed.onnx"])
+        numpy.testing.assert_allclose(after, before, atol=1e-4)
+
+    def test_partition_says_what_it_needs_to_narrow(self):
+        self.fail_with(2, "name a folder with --images", *self.partition("--cut", "conv1", "--ir-noise", "1"))
+        self.fail_with(2, "--narrowed needs", *self.partition("--cut", "conv1", "--narrowed", "n.onnx"))
+        self.fail_with(1, "has 4 channels", *self.partition("--cut", "conv1", "--ir-rank", "5", "--images",
+                                                            self.photographs()))
+        self.assertFalse((self.at / "b").exists())
+
     def test_keygen_never_replaces_a_key_unasked(self):
         self.assertIn("ed25519:", self.succeed("keygen", "-o", "owner.pem"))
         self.assertEqual(self.mode("owner.pem"), 0o600)
