@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "oip/enclave.pb.h"
 #include "oip/infer.h"
 #include "oip/rest.h"
 #include "oip/rest_json.h"
@@ -58,6 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     INFENCLAVE_CHECK(nlohmann::json::accept(answer.body.substr(0, json_bytes)));
   }
-  (void)ParseBase64Fields(request.body, {"nonce", "key_id"});
+  v1::GetEvidenceRequest evidence;
+  (void)ParseFields(request.body, evidence);
   return 0;
 }

@@ -18,21 +18,16 @@ Result Await(const Ask& ask) {
 }
 
 HttpAnswer Evidence(ServedModel& model, const std::string& body) {
-  const StatusOr<std::vector<std::string>> fields = ParseBase64Fields(body, {"nonce"});
-  if (!fields.ok()) return ToHttp(fields.status());
   v1::GetEvidenceRequest request;
-  request.set_nonce((*fields)[0]);
+  if (const Status status = ParseFields(body, request); !status.ok()) return ToHttp(status);
   const auto evidence = Await<StatusOr<v1::GetEvidenceResponse>>(
       [&](const auto& done) { EnclaveService::AnswerGetEvidence(model, request, done); });
   return evidence.ok() ? HttpAnswer{.body = ToJson(*evidence)} : ToHttp(evidence.status());
 }
 
 HttpAnswer Provision(ServedModel& model, const std::string& body) {
-  const StatusOr<std::vector<std::string>> fields = ParseBase64Fields(body, {"key_id", "sealed_grant"});
-  if (!fields.ok()) return ToHttp(fields.status());
   v1::ProvisionRequest request;
-  request.set_key_id((*fields)[0]);
-  request.set_sealed_grant((*fields)[1]);
+  if (const Status status = ParseFields(body, request); !status.ok()) return ToHttp(status);
   const auto status = Await<Status>([&](const auto& done) { EnclaveService::AnswerProvision(model, request, done); });
   return status.ok() ? HttpAnswer{.body = "{}"} : ToHttp(status);
 }

@@ -1,10 +1,11 @@
 // What the HTTP port answers: the protocol's REST half under /v2, /metrics for Prometheus, and the enclave's own calls,
 // so that a client without gRPC can do everything:
 //
-//   POST /infenclave/v1/evidence   {"nonce"} -> {"evidence","key_config","manifest","manifest_signature","provisioned"}
+//   POST /infenclave/v1/evidence   {"nonce","waiting"}
+//                                  -> {"evidence","key_config","manifest","manifest_signature","provisioned"}
 //   POST /infenclave/v1/provision  {"key_id","sealed_grant"} -> {}
 //
-// with the fields of oip/enclave.proto, bytes as base64.
+// with the fields of oip/enclave.proto, bytes as base64; each may be left out.
 #ifndef INFENCLAVE_HOST_HTTP_FRONT_H_
 #define INFENCLAVE_HOST_HTTP_FRONT_H_
 

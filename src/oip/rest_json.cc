@@ -320,19 +320,26 @@ std::string ErrorJson(const Status& status, const std::vector<std::pair<std::str
   return Dump(json);
 }
 
-StatusOr<std::vector<std::string>> ParseBase64Fields(std::string_view body, const std::vector<std::string>& names) {
-  std::vector<std::string> values(names.size());
-  if (body.empty()) return values;
+Status ParseFields(std::string_view body, google::protobuf::Message& message) {
+  using google::protobuf::FieldDescriptor;
+  if (body.empty()) return OkStatus();
   INFENCLAVE_ASSIGN_OR_RETURN(const Json json, ParseBounded(body));
   for (const auto& [key, value] : json.items()) {
-    const auto found = std::ranges::find(names, key);
-    if (found == names.end()) return InvalidArgument("'", key.substr(0, 64), "' has no meaning here");
-    std::string& out = values[static_cast<size_t>(found - names.begin())];
-    if (!value.is_string() || !absl::Base64Unescape(ToAbsl(value.template get_ref<const std::string&>()), &out)) {
-      return InvalidArgument("'", key, "' is not base64 text");
+    const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(key);
+    if (field == nullptr) return InvalidArgument("'", key.substr(0, 64), "' has no meaning here");
+    if (field->type() == FieldDescriptor::TYPE_BOOL) {
+      if (!value.is_boolean()) return InvalidArgument("'", key, "' is neither true nor false");
+      message.GetReflection()->SetBool(&message, field, value.template get<bool>());
+    } else {
+      INFENCLAVE_CHECK(field->type() == FieldDescriptor::TYPE_BYTES);
+      std::string bytes;
+      if (!value.is_string() || !absl::Base64Unescape(ToAbsl(value.template get_ref<const std::string&>()), &bytes)) {
+        return InvalidArgument("'", key, "' is not base64 text");
+      }
+      message.GetReflection()->SetString(&message, field, std::move(bytes));
     }
   }
-  return values;
+  return OkStatus();
 }
 
 }  // namespace infenclave

@@ -39,9 +39,9 @@ std::string ToJson(const google::protobuf::Message& message);
 // {"error":MESSAGE,"code":NAME}, with `details` (a key and any bytes, as base64) where there are some.
 std::string ErrorJson(const Status& status, const std::vector<std::pair<std::string, std::string>>& details = {});
 
-// The fields of a flat object of base64 strings, all of which must be among `names`: what the enclave's calls take.
-// Absent ones are empty.
-StatusOr<std::vector<std::string>> ParseBase64Fields(std::string_view body, const std::vector<std::string>& names);
+// The fields of a flat message (bytes as base64, booleans) by their names, as the enclave's calls take them. Absent
+// ones keep their values, and so do all if there is no body.
+Status ParseFields(std::string_view body, google::protobuf::Message& message);
 
 }  // namespace infenclave
 

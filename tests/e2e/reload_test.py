@@ -1,5 +1,6 @@
 """A new bundle is taken into use, and a server stopped, under load: no request is dropped."""
 
+import base64
 import json
 import os
 import pathlib
@@ -98,12 +99,21 @@ class Reload(DeployedTest):
                 self.assertLess(time.monotonic(), deadline, "the old enclave is still there")
                 time.sleep(0.05)
 
+    def manifest(self, server, waiting):
+        """That of the enclave in use, or of the one that waits for its keys, by REST."""
+        request = urllib.request.Request(f"http://{server.http}/infenclave/v1/evidence", method="POST",
+                                         data=json.dumps({"waiting": waiting}).encode())
+        return base64.b64decode(json.load(urllib.request.urlopen(request))["manifest"])
+
     def test_until_the_new_bundle_has_keys_the_old_one_serves(self):
-        with Server("serve", self.current) as server:
+        with Server("serve", self.current, "--http", "127.0.0.1:0") as server:
             self.deployment.provision(server)
+            self.assertEqual(self.manifest(server, waiting=True), self.manifest(server, waiting=False), "none waits")
             point(self.current, self.second)
             server.process.send_signal(signal.SIGHUP)
             self.await_line(server, "in use once it has its keys")
+            self.assertEqual(self.manifest(server, waiting=True), (self.second / "manifest").read_bytes())
+            self.assertEqual(self.manifest(server, waiting=False), (self.deployment.bundle / "manifest").read_bytes())
             self.deployment.classify(server, PHOTOGRAPHS[0])
             self.deployment.provision(server)  # the old one's lease can still be renewed
             self.assertFalse(any("is in use" in line for line in server.errors))

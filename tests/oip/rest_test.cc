@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "oip/enclave.pb.h"
 #include "oip/infer.h"
 #include "oip/rest_json.h"
 
@@ -172,10 +173,20 @@ TEST_F(RestTest, DetailsOfAnErrorTravelAsBase64) {
 }
 
 TEST(RestJson, FieldsOfTheEnclavesCalls) {
-  EXPECT_EQ(ParseBase64Fields("", {"a", "b"}).value(), (std::vector<std::string>{"", ""}));
-  EXPECT_EQ(ParseBase64Fields(R"({"b":"eA=="})", {"a", "b"}).value(), (std::vector<std::string>{"", "x"}));
-  for (const char* bad : {"3", "{", R"({"c":"eA=="})", R"({"a":3})", R"({"a":"*"})"}) {
-    EXPECT_EQ(ParseBase64Fields(bad, {"a", "b"}).status().code(), StatusCode::kInvalidArgument) << bad;
+  v1::GetEvidenceRequest request;
+  EXPECT_TRUE(ParseFields("", request).ok());
+  EXPECT_TRUE(ParseFields("{}", request).ok());
+  EXPECT_EQ(request.nonce(), "");
+  EXPECT_FALSE(request.waiting());
+  EXPECT_TRUE(ParseFields(R"({"nonce":"eA==","waiting":true})", request).ok());
+  EXPECT_EQ(request.nonce(), "x");
+  EXPECT_TRUE(request.waiting());
+  EXPECT_TRUE(ParseFields(R"({"waiting":false})", request).ok());
+  EXPECT_FALSE(request.waiting());
+  EXPECT_EQ(request.nonce(), "x") << "as it was";
+  for (const char* bad : {"3", "{", R"({"c":"eA=="})", R"({"nonce":3})", R"({"nonce":"*"})", R"({"waiting":"true"})",
+                          R"({"waiting":1})", R"({"waiting":null})"}) {
+    EXPECT_EQ(ParseFields(bad, request).code(), StatusCode::kInvalidArgument) << bad;
   }
 }
 
