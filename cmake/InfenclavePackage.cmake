@@ -1,6 +1,8 @@
 # cpack -G DEB: what a host and its clients need, without the attacks (which would bring libtorch). Dependencies by
 # dpkg-shlibdeps.
 include(GNUInstallDirs)
+set(INFENCLAVE_MAINTAINER "Infenclave developers <maintainers@infenclave.invalid>" CACHE STRING
+    "Who answers for the package: name and address, of whoever distributes it")
 install(TARGETS infenclave infenclave-enclave RUNTIME DESTINATION bin COMPONENT runtime)
 set(packaging "${CMAKE_BINARY_DIR}/packaging")
 file(CONFIGURE OUTPUT "${packaging}/changelog" CONTENT
@@ -8,7 +10,7 @@ file(CONFIGURE OUTPUT "${packaging}/changelog" CONTENT
 
   * See /usr/share/doc/infenclave/NEWS.gz.
 
- -- Infenclave developers <maintainers@infenclave.invalid>  Sun, 01 Nov 2026 00:00:00 +0000
+ -- ${INFENCLAVE_MAINTAINER}  Sun, 01 Nov 2026 00:00:00 +0000
 ")
 # Compressed as Debian wants it, and the same every time.
 function(infenclave_compressed from to)
@@ -34,7 +36,7 @@ install(FILES deploy/systemd/infenclave@.service DESTINATION /lib/systemd/system
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME infenclave)
-set(CPACK_PACKAGE_CONTACT "Infenclave developers <maintainers@infenclave.invalid>")
+set(CPACK_PACKAGE_CONTACT "${INFENCLAVE_MAINTAINER}")
 set(CPACK_PACKAGE_DIRECTORY "${CMAKE_BINARY_DIR}/packages")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)

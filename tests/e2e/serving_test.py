@@ -185,6 +185,17 @@ class ServedBundle(DeployedTest):
                 done = self.deployment.classify(server, some[0], expect=1)
                 self.assertIn("BackNet grpc://", error_line(done))
 
+    def test_a_backnet_by_its_name(self):
+        """Targets in gRPC's own form: by name, which localhost is everywhere, and a list of addresses."""
+        some = PHOTOGRAPHS[:4]
+        expected = json.loads(self.deployment.classify(self.server, *some).stdout)
+        model = json.loads(run("attest", "--server", self.server.address, "--json").stdout)["model"]
+        with Server("backnet", self.deployment.bundle) as one, Server("backnet", self.deployment.bundle) as two:
+            port = one.address.rpartition(":")[2]
+            for target in (f"dns:///localhost:{port}", f"ipv4:{one.address},{two.address}"):
+                with self.deployment.serve("--backnet", f"grpc://{target}/{model}") as server:
+                    self.assertEqual(json.loads(self.deployment.classify(server, *some).stdout), expected, target)
+
     def test_a_remote_backnet_that_is_not_there_or_another_is_one_error(self):
         with Server("backnet", self.deployment.bundle) as backnet:
             # Many times: what gRPC still does when it has answered must not end the program in another way.
