@@ -244,7 +244,7 @@ class Failures(DeployedTest):
         forged = self.folder / "forged.credential"
         run("keygen", "-o", stranger_key)
         run("invite", "--owner-key", stranger_key, "--name", "alice", "-o", forged)
-        revoked = pathlib.Path(self.folder.name) / "revoked.credential"
+        revoked = self.folder / "revoked.credential"
         run("invite", "--owner-key", self.deployment.owner, "--name", "mallory", "--first-version", 2, "--last-version",
             3, "-o", revoked)
         with self.deployment.serve() as server:
