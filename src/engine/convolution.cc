@@ -6,6 +6,7 @@
 
 #include "engine/int8.h"
 #include "engine/onednn.h"
+#include "engine/pointwise.h"
 #include "engine/winograd.h"
 
 namespace infenclave::engine {
@@ -43,20 +44,23 @@ struct Way {
         scratch(pd.scratchpad_desc()),
         primitive(pd.get()),
         apart(activation_apart) {}
-  // One of our own.
-  Way(const Winograd& ours, bool activation_apart)
-      : name(Winograd::kName),
+  // One of our own: its kernel takes src, weights, dst, scratch and, if there is one, bias.
+  template <typename Ours>
+  Way(const Ours& ours, bool activation_apart)
+      : name(ours.name()),
         src(ours.src_desc()),
         weights(ours.weights_desc()),
         dst(ours.dst_desc()),
         scratch(ours.scratch_desc()),
-        winograd(ours),
+        kernel(ours.kernel()),
+        packer(ours.packer()),
         apart(activation_apart) {}
 
   std::string name;
   memory::desc src, weights, dst, scratch;
   dnnl::primitive primitive;
-  std::optional<Winograd> winograd;  // instead of it
+  Kernel kernel;  // instead of it
+  Packer packer;  // its weights
   bool apart;
 };
 
@@ -146,20 +150,27 @@ memory::desc AnyLayout(const Task& task) {
   return task.sum ? *task.sum : memory::desc(task.shape.dst, task.type, tag::any);
 }
 
-// Winograd's (dense 3x3: half the work or less): in bf16 our own; in f32 oneDNN's, of both its sizes of tile, which it
-// never picks by itself and which know few activations.
-void AddWinograd(std::vector<Way>& ways, const Task& task, int threads) {
-  if (task.type == memory::data_type::bf16) {
-    if (!Winograd::Takes(task.shape)) return;
-    const bool apart = !Winograd::Does(task.activation);
-    const Winograd winograd(task.shape, apart ? FusedActivation{} : task.activation, task.sum.has_value(), threads);
-    if (!task.sum || *task.sum == winograd.dst_desc()) ways.emplace_back(winograd, apart);
-    return;
+// Our own kernels, where they may be faster than oneDNN's direct ones.
+void AddOwn(std::vector<Way>& ways, const Task& task, int threads) {
+  const std::optional<Rectifier> rectifier = Rectifier::Of(task.activation);
+  const auto add = [&](const auto& ours) {
+    if (!task.sum || *task.sum == ours.dst_desc()) ways.emplace_back(ours, !rectifier);
+  };
+  const Rectifier on_the_way = rectifier.value_or(Rectifier{});
+  if (Winograd::Takes(task.shape, task.type)) add(Winograd(task.shape, on_the_way, task.sum.has_value(), threads));
+  if (rectifier && Pointwise::Takes(task.shape, task.type, on_the_way)) {
+    add(Pointwise(task.shape, task.type, on_the_way, task.sum.has_value(), threads));
   }
+}
+
+// Winograd's (dense 3x3: half the work or less; both of oneDNN's sizes of tile), which it never picks by itself and
+// which know few activations.
+void AddWinograd(std::vector<Way>& ways, const Task& task) {
   Wanted wanted{.algorithm = dnnl::algorithm::convolution_winograd, .dst = AnyLayout(task), .most = 2};
+  const size_t before = ways.size();
   AddWays(ways, task, wanted);
   wanted.apart = true;
-  if (ways.empty() && task.activation.kind != FusedActivation::Kind::kNone) AddWays(ways, task, wanted);
+  if (ways.size() == before && task.activation.kind != FusedActivation::Kind::kNone) AddWays(ways, task, wanted);
 }
 
 void AddDirect(std::vector<Way>& ways, const Task& task) {
@@ -180,7 +191,8 @@ void AddDirect(std::vector<Way>& ways, const Task& task) {
 
 // What one core of some GHz reaches; only what they are to each other matters much.
 double ExpectedGflops(std::string_view implementation) {
-  if (implementation.starts_with(Winograd::kName)) return 300;
+  if (implementation.starts_with("winograd")) return 300;
+  if (implementation.starts_with("pointwise")) return 210;
   if (implementation.find("wino_4x3") != std::string_view::npos) return 480;
   if (implementation.find("wino") != std::string_view::npos) return 320;
   return 200;
@@ -203,8 +215,8 @@ StatusOr<Alternative> AsAlternative(Compiler& c, const Node& node, const Way& wa
   out.memory += way.weights.get_size() + way.scratch.get_size();
   out.gflops = ExpectedGflops(out.name);
   const memory::desc bias = BiasDesc(task.shape);
-  if (way.winograd) {
-    out.parts.push_back({.kernel = way.winograd->kernel(),
+  if (way.kernel) {
+    out.parts.push_back({.kernel = way.kernel,
                          .arguments = {{0, way.src}, {1, way.weights}, {2, way.dst}, {3, way.scratch}, {4, bias}}});
   } else {
     out.parts.push_back({.primitive = way.primitive,
@@ -244,7 +256,8 @@ std::string Name(const Task& task) {
 
 StatusOr<std::optional<Way>> Choose(Compiler& c, const Node& node, const Task& task) {
   std::vector<Way> ways;
-  AddWinograd(ways, task, c.chooser().threads());
+  AddOwn(ways, task, c.chooser().threads());
+  if (task.type == memory::data_type::f32) AddWinograd(ways, task);
   AddDirect(ways, task);
   if (ways.size() < 2) return ways.empty() ? std::nullopt : std::optional(ways[0]);
   std::vector<Alternative> alternatives;
@@ -259,7 +272,7 @@ StatusOr<std::optional<Way>> Choose(Compiler& c, const Node& node, const Task& t
 
 // The weights as that way wants them.
 StatusOr<Place> PackWeights(Compiler& c, ValueId id, const ConvShape& s, const Way& way) {
-  if (way.winograd) return c.Weight(id, way.weights, way.winograd->packer());
+  if (way.kernel) return c.Weight(id, way.weights, way.packer);
   return c.Weight(id, way.weights, PlainDesc(s.weights, memory::data_type::f32));
 }
 
@@ -270,10 +283,10 @@ Status EmitConv(Compiler& c, const Node& node, const ConvShape& s, const Way& wa
   if (!s.bias.empty()) {
     INFENCLAVE_ASSIGN_OR_RETURN(bias, c.In(node.inputs[2]));
   }
-  if (way.winograd) {
+  if (way.kernel) {
     std::vector<Argument> arguments = {{0, src}, {0, weights}, {0, dst}, {0, c.NewPlace(way.scratch)}};
     if (bias) arguments.push_back({0, *bias});
-    c.EmitKernel(node, way.name, way.winograd->kernel(), std::move(arguments));
+    c.EmitKernel(node, way.name, way.kernel, std::move(arguments));
     return OkStatus();
   }
   std::vector<Argument> arguments = {{DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, dst}};

@@ -1,61 +1,32 @@
 #include "engine/winograd.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <limits>
 #include <utility>
 
 #include "engine/onednn.h"
 #include "engine/team.h"
-
-// The functions below hold instructions that only Takes() may let run.
-#define INFENCLAVE_BF16_CODE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
-#define INFENCLAVE_BF16_INLINE INFENCLAVE_BF16_CODE __attribute__((always_inline)) inline
+#include "engine/vectors.h"
 
 namespace infenclave::engine {
 namespace {
 
-using Kind = FusedActivation::Kind;
-using Bf16 = uint16_t;
-
-// Masked forms where GCC 12 would warn that the plain ones start from an undefined register.
-constexpr __mmask16 kAll = 0xffff;
-
-constexpr int64_t kLanes = 16;         // floats of a vector: the channels of a block
 constexpr int64_t kPoints = 16;        // of a transformed tile: 4x4
 constexpr int64_t kChunk = 32;         // output channels that are computed at a time
 constexpr int64_t kMostRows = 14;      // tiles that are: 14 x 2 sums, 2 weights and a pixel fill the 32 registers
 constexpr int64_t kPlanePadding = 64;  // elements between the points' planes: else they meet in few sets of the cache
 constexpr int64_t kBlockBytes = 384 << 10;  // of transformed pixels: with a chunk's weights they fit the L2 cache
 
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// To the nearest, to even in the middle. Weights are finite.
-Bf16 RoundToBf16(float v) {
-  const uint32_t bits = std::bit_cast<uint32_t>(v);
-  return static_cast<Bf16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-INFENCLAVE_BF16_INLINE __m512 Load(const Bf16* p) {
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_maskz_cvtepu16_epi32(kAll, bits), 16));
-}
-
-INFENCLAVE_BF16_INLINE void Store(Bf16* p, __m512 v) { *reinterpret_cast<__m256bh*>(p) = _mm512_cvtneps_pbh(v); }
-
-INFENCLAVE_BF16_INLINE __m512bh Weights(const Bf16* p) { return *reinterpret_cast<const __m512bh*>(p); }
-INFENCLAVE_BF16_INLINE __m512bh Pair(const Bf16* p) {
+INFENCLAVE_AVX512_INLINE __m512bh Weights(const Bf16* p) { return *reinterpret_cast<const __m512bh*>(p); }
+INFENCLAVE_AVX512_INLINE __m512bh Pair(const Bf16* p) {
   return (__m512bh)_mm512_maskz_broadcastd_epi32(kAll, _mm_loadu_si32(p));
 }
 
 // sums[row][vector] = the products of `pairs` pairs of channels. `kSum` counts the sums; written without loops, they
 // stay in registers.
 template <int kVectors, int... kSum>
-INFENCLAVE_BF16_INLINE void Multiply(const Bf16* pixels, int64_t row_stride, const Bf16* weights, int64_t pairs,
-                                     float* sums, std::integer_sequence<int, kSum...>) {
+INFENCLAVE_AVX512_INLINE void Multiply(const Bf16* pixels, int64_t row_stride, const Bf16* weights, int64_t pairs,
+                                       float* sums, std::integer_sequence<int, kSum...>) {
   __m512 sum[] = {((void)kSum, _mm512_setzero_ps())...};
   for (int64_t k = 0; k < pairs; ++k) {
     const __m512bh w[] = {Weights(weights), Weights(weights + (kVectors - 1) * 2 * kLanes)};
@@ -68,8 +39,8 @@ INFENCLAVE_BF16_INLINE void Multiply(const Bf16* pixels, int64_t row_stride, con
 
 using MultiplyFunction = void (*)(const Bf16*, int64_t, const Bf16*, int64_t, float*);
 template <int kRows, int kVectors>
-INFENCLAVE_BF16_CODE void MultiplyRows(const Bf16* pixels, int64_t row_stride, const Bf16* weights, int64_t pairs,
-                                       float* sums) {
+INFENCLAVE_AVX512 void MultiplyRows(const Bf16* pixels, int64_t row_stride, const Bf16* weights, int64_t pairs,
+                                    float* sums) {
   Multiply<kVectors>(pixels, row_stride, weights, pairs, sums, std::make_integer_sequence<int, kRows * kVectors>());
 }
 template <int kVectors, int... kBefore>
@@ -107,7 +78,7 @@ struct WinogradRun {
     ++tile.picture;
   }
 
-  INFENCLAVE_BF16_INLINE void LoadTile(const Bf16* image, int64_t top, int64_t left, __m512 (&d)[4][4]) const {
+  INFENCLAVE_AVX512_INLINE void LoadTile(const Bf16* image, int64_t top, int64_t left, __m512 (&d)[4][4]) const {
     alignas(64) static constexpr Bf16 kZeros[kLanes] = {};
     for (int64_t y = 0; y < 4; ++y) {
       const bool row = top + y >= 0 && top + y < p.height;
@@ -120,7 +91,7 @@ struct WinogradRun {
   }
 
   // Of tiles first + begin..first + end, to their places in `pixels` [point][begin..end][in].
-  INFENCLAVE_BF16_CODE void TransformPixels(int64_t first, int64_t begin, int64_t end, Bf16* pixels) const {
+  INFENCLAVE_AVX512 void TransformPixels(int64_t first, int64_t begin, int64_t end, Bf16* pixels) const {
     const int64_t blocks = p.in / kLanes;
     for (int64_t block = 0; block < blocks; ++block) {
       Tile tile = At(first + begin);
@@ -145,16 +116,14 @@ struct WinogradRun {
     }
   }
 
-  INFENCLAVE_BF16_INLINE void StoreResult(Bf16* to, __m512 y) const {
+  INFENCLAVE_AVX512_INLINE void StoreResult(Bf16* to, __m512 y) const {
     if (p.sum) y = _mm512_add_ps(y, Load(to));
-    if (p.slope != 1) y = _mm512_maskz_max_ps(kAll, _mm512_mul_ps(y, _mm512_set1_ps(p.slope)), y);
-    y = _mm512_maskz_max_ps(kAll, y, _mm512_set1_ps(p.low));
-    Store(to, _mm512_maskz_min_ps(kAll, y, _mm512_set1_ps(p.high)));
+    Store(to, Rectify(p.rectifier, y));
   }
 
   // Results of `rows` tiles from `tile` on, whose `sums` are [point][row][vectors * 16].
-  INFENCLAVE_BF16_CODE void TransformSums(int64_t tile, int64_t rows, int64_t channel, int64_t vectors,
-                                          const float* sums) const {
+  INFENCLAVE_AVX512 void TransformSums(int64_t tile, int64_t rows, int64_t channel, int64_t vectors,
+                                       const float* sums) const {
     const int64_t stride = rows * vectors * kLanes;
     Tile at = At(tile);
     for (int64_t r = 0; r < rows; ++r, Advance(at)) {
@@ -217,28 +186,16 @@ size_t PixelBytes(int64_t block, int64_t in) {
 
 }  // namespace
 
-bool Winograd::Takes(const ConvShape& s) {
+bool Winograd::Takes(const ConvShape& s, memory::data_type type) {
   const auto all = [](const memory::dims& dims, int64_t value) {
     return std::all_of(dims.begin(), dims.end(), [&](int64_t d) { return d == value; });
   };
-  return HasBf16() && s.src.size() == 4 && s.weights.size() == 4 && s.weights[2] == 3 && s.weights[3] == 3 &&
-         all(s.strides, 1) && all(s.dilations, 0) && s.src[1] % kLanes == 0 && s.dst[1] % kLanes == 0;
+  return type == memory::data_type::bf16 && HasBf16() && s.src.size() == 4 && s.weights.size() == 4 &&
+         s.weights[2] == 3 && s.weights[3] == 3 && all(s.strides, 1) && all(s.dilations, 0) && s.src[1] % kLanes == 0 &&
+         s.dst[1] % kLanes == 0;
 }
 
-bool Winograd::Does(const FusedActivation& activation) {
-  switch (activation.kind) {
-    case Kind::kNone:
-    case Kind::kRelu:
-    case Kind::kClip:
-      return true;
-    case Kind::kLeakyRelu:
-      return activation.alpha <= 1;
-    default:
-      return false;
-  }
-}
-
-Winograd::Winograd(const ConvShape& s, const FusedActivation& activation, bool sum, int threads)
+Winograd::Winograd(const ConvShape& s, const Rectifier& rectifier, bool sum, int threads)
     : plan_{.batch = s.src[0],
             .in = s.src[1],
             .out = s.dst[1],
@@ -256,16 +213,8 @@ Winograd::Winograd(const ConvShape& s, const FusedActivation& activation, bool s
             .threads = threads,
             .bias = !s.bias.empty(),
             .sum = sum,
-            .slope = 1,
-            .low = -std::numeric_limits<float>::infinity(),
-            .high = std::numeric_limits<float>::infinity()} {
+            .rectifier = rectifier} {
   Plan& p = plan_;
-  if (activation.kind == Kind::kRelu) p.low = 0;
-  if (activation.kind == Kind::kLeakyRelu) p.slope = activation.alpha;
-  if (activation.kind == Kind::kClip) {
-    p.low = activation.alpha;
-    p.high = activation.beta;
-  }
   p.tiles = p.batch * p.tile_rows * p.tile_columns;
   // With few tiles a thread reads all weights for little work: rather all threads share the tiles, and the weights.
   p.shared = threads > 1 && p.tiles < 4 * kMostRows * threads;

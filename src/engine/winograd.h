@@ -10,21 +10,19 @@
 #include <string_view>
 
 #include "engine/convolution.h"
+#include "engine/rectifier.h"
 
 namespace infenclave::engine {
 
 class Winograd {
  public:
-  static constexpr std::string_view kName = "winograd_2x3:avx512_core_bf16";
+  // Whether there is a kernel for that, on this processor.
+  static bool Takes(const ConvShape& shape, memory::data_type type);
 
-  // Whether there is a kernel for that, on this processor. `activation` is not part of it.
-  static bool Takes(const ConvShape& shape);
-  // Whether it also does the activation.
-  static bool Does(const FusedActivation& activation);
+  // `sum`: adds itself to what `dst` holds, before it is rectified.
+  Winograd(const ConvShape& shape, const Rectifier& rectifier, bool sum, int threads);
 
-  // `sum`: adds itself to what `dst` holds, before the activation.
-  Winograd(const ConvShape& shape, const FusedActivation& activation, bool sum, int threads);
-
+  std::string_view name() const { return "winograd_2x3:avx512_core_bf16"; }
   // Channels in blocks of 16.
   memory::desc src_desc() const;
   memory::desc dst_desc() const;
@@ -43,7 +41,7 @@ class Winograd {
     bool shared;                             // whether all threads work at one block
     int threads;
     bool bias, sum;
-    float slope, low, high;  // the activation: x below 0 times `slope`, then limits
+    Rectifier rectifier;
   };
   friend struct WinogradRun;
   Plan plan_;

@@ -174,7 +174,7 @@ TEST(Convolution, EveryAlternativeAgreesWithItsDefinition) {
   std::set<std::string> used;
   for (const char* name : {"jit:avx512_core", "jit_1x1:avx512_core", "brgconv:avx512_core", "brgconv_1x1:avx512_core",
                            "jit_fp32_wino_2x3:avx512_core", "jit_fp32_wino_2x3:avx512_core apart",
-                           "jit_wino_4x3:avx512_core", "jit_wino_4x3:avx512_core apart"}) {
+                           "jit_wino_4x3:avx512_core", "jit_wino_4x3:avx512_core apart", "pointwise:avx512_core"}) {
     std::string forced;
     std::istringstream lines(choices);
     for (std::string line; std::getline(lines, line);) forced += line.substr(0, line.find('\t') + 1) + name + "\n";
@@ -216,6 +216,31 @@ TEST(Convolution, WinogradInBf16AgreesWithItsDefinition) {
       std::set<std::string> used;
       CheckConv(c, {.precision = Precision::kBf16, .threads = threads}, 1.5e-2, &used);
       EXPECT_EQ(used.contains("winograd_2x3:avx512_core_bf16"), HasBf16()) << c.name;
+    }
+  }
+}
+
+// Our own kernel: all its numbers of vectors with and without a half, one to three pictures, pixels that fill no group.
+TEST(Convolution, PointwiseWithChannelsThatFillNoBlockAgreesWithItsDefinition) {
+  std::vector<ConvCase> cases;
+  for (int64_t out : {8, 16, 24, 32, 40, 48, 56, 72, 144}) {
+    for (int64_t in : {8, 24, 40}) {
+      if (in % 16 == 0 && out % 16 == 0) continue;
+      const FusedActivation activations[] = {{}, {Kind::kClip, 0, 6}, {Kind::kLeakyRelu, 0.1f}};
+      cases.push_back({"", 1 + out / 8 % 3, in, out, 1, 1 + in % 9, out / 2, 1, 1});
+      cases.back().bias = out % 32 != 0;
+      cases.back().activation = activations[cases.size() % 3];
+    }
+  }
+  for (ConvCase& c : cases) {
+    const std::string name = Concat("pointwise ", c.in, " to ", c.out);
+    c.name = name.c_str();
+    for (int threads : {1, 2}) {
+      std::set<std::string> used;
+      CheckConv(c, {.threads = threads}, 5e-6, &used);
+      CheckConv(c, {.precision = Precision::kBf16, .threads = threads}, 1.5e-2, &used);
+      EXPECT_EQ(used.contains("pointwise:avx512_core"), EffectiveIsa().starts_with("avx512")) << name;
+      EXPECT_EQ(used.contains("pointwise:avx512_core_bf16"), HasBf16()) << name;
     }
   }
 }
