@@ -273,7 +273,8 @@ StatusOr<Bytes> Core::Begin(const BeginCall& call, int lane) {
   reply.items.resize(call.requests.size());
   // All memory first: a request that was taken on must not be lost to a failed allocation.
   const size_t ir_bytes = model_->front.ir_bytes();
-  Bytes ir(call.requests.size() * ir_bytes);
+  Bytes out = BeginReplyWithRoom(call.requests.size() * ir_bytes);
+  const MutableByteSpan ir = MutableByteSpan(out).subspan(kIrOffset);
   std::vector<Work> accepted;
   accepted.reserve(call.requests.size());
   for (size_t i = 0; i < call.requests.size(); ++i) {
@@ -286,12 +287,11 @@ StatusOr<Bytes> Core::Begin(const BeginCall& call, int lane) {
   for (Work& work : accepted) {
     Status status = CheckPlaintext(work.opened.plaintext);
     if (status.ok()) {
-      status = model_->front.Run(work.opened.plaintext.rgb, MutableByteSpan(ir).subspan(used, ir_bytes), lane);
+      status = model_->front.Run(work.opened.plaintext.rgb, ir.subspan(used, ir_bytes), lane);
     }
     Bytes kept;  // of every request: whether one is audited is not drawn yet
     if (status.ok() && model_->backnet) {
-      const auto begin = ir.begin() + static_cast<ptrdiff_t>(used);
-      kept.assign(begin, begin + static_cast<ptrdiff_t>(ir_bytes));
+      kept = ToBytes(ir.subspan(used, ir_bytes));
     }
     if (status.ok()) used += ir_bytes;
     std::unique_lock lock(mutex_);
@@ -305,8 +305,8 @@ StatusOr<Bytes> Core::Begin(const BeginCall& call, int lane) {
     work.item->status = refusal.status();
     if (refusal.ok()) work.item->sealed_refusal = *std::move(refusal);
   }
-  reply.ir = ByteSpan(ir).first(used);
-  return EncodeReply(reply);
+  reply.ir = ir.first(used);
+  return CompleteReply(std::move(out), reply);
 }
 
 // Opens a request and takes it on: from here on its encapsulated key is used up, it counts against the lease, and a

@@ -147,7 +147,10 @@ void ConfidentialModel::Provision(Bytes provision_call, const std::function<void
 }
 
 StatusOr<ByteSpan> ConfidentialModel::CallEnclave(ByteSpan call, int lane) {
-  StatusOr<ByteSpan> reply = link_->Call(call, lane);
+  return UnlessDead(link_->Call(call, lane));
+}
+
+StatusOr<ByteSpan> ConfidentialModel::UnlessDead(StatusOr<ByteSpan> reply) const {
   if (reply.ok() || link_->alive()) return reply;
   return Unavailable("the enclave has died (", MessageOf(reply.status()),
                      "): start 'infenclave serve' again, and provision it");
@@ -246,7 +249,8 @@ Status ConfidentialModel::BeginBatch(std::vector<InferCall*>& batch, int lane, s
                                      std::vector<InferCall*>& unknown_key, ByteSpan& ir) {
   BeginCall begin;
   for (const InferCall* call : batch) begin.requests.push_back(ReadBytesInput(call->request(), kSealedInput).value());
-  INFENCLAVE_ASSIGN_OR_RETURN(ByteSpan bytes, CallEnclave(EncodeCall(begin), lane));
+  const auto write = [&begin](MutableByteSpan out) { EncodeCallInto(begin, out); };
+  INFENCLAVE_ASSIGN_OR_RETURN(ByteSpan bytes, UnlessDead(link_->CallWritten(BytesOf(begin), write, lane)));
   StatusOr<BeginReply> reply = DecodeBeginReply(bytes);
   if (!reply.ok()) {
     if (reply.status().code() != StatusCode::kUnavailable) return reply.status();

@@ -58,6 +58,7 @@ class ConfidentialModel final : public OipModel {
   ConfidentialModel(EnclaveLink* link, Manifest manifest) : link_(link), manifest_(std::move(manifest)) {}
   void FillInfo();
   StatusOr<ByteSpan> CallEnclave(ByteSpan call, int lane);
+  StatusOr<ByteSpan> UnlessDead(StatusOr<ByteSpan> reply) const;
   StatusOr<GetEvidenceReply> AskEvidence(const std::optional<Nonce>& nonce, int lane);
   // False if the batch is in flight when it returns.
   bool Serve(std::vector<InferCall*>& batch, int lane, BackNet& backnet);

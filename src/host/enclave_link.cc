@@ -181,13 +181,17 @@ class Link : public EnclaveLink {
   uint64_t max_call_bytes() const override { return hello_.max_call_bytes; }
 
   StatusOr<ByteSpan> Call(ByteSpan call, int lane) override {
+    return CallWritten(
+        call.size(), [call](MutableByteSpan out) { std::ranges::copy(call, out.begin()); }, lane);
+  }
+
+  StatusOr<ByteSpan> CallWritten(size_t bytes, const Writer& write, int lane) override {
     INFENCLAVE_CHECK(lane >= 0 && lane < hello_.lanes);
-    if (call.size() > hello_.max_call_bytes) {
-      return InvalidArgument("a call of ", call.size(), " bytes exceeds the enclave's limit of ",
-                             hello_.max_call_bytes);
+    if (bytes > hello_.max_call_bytes) {
+      return InvalidArgument("a call of ", bytes, " bytes exceeds the enclave's limit of ", hello_.max_call_bytes);
     }
     if (dead_.load(std::memory_order_acquire)) return Dead();
-    StatusOr<ByteSpan> reply = Exchange(call, lane);
+    StatusOr<ByteSpan> reply = Exchange(bytes, write, lane);
     return reply.ok() ? reply : Bury(reply.status());
   }
 
@@ -198,7 +202,7 @@ class Link : public EnclaveLink {
   }
 
  protected:
-  virtual StatusOr<ByteSpan> Exchange(ByteSpan call, int lane) = 0;
+  virtual StatusOr<ByteSpan> Exchange(size_t bytes, const Writer& write, int lane) = 0;
   // Wakes whoever waits on another lane, and says how the enclave ended.
   virtual std::string End(const Status& why) = 0;
   virtual int watched() const = 0;
@@ -235,10 +239,10 @@ class SpawnedLink : public Link {
         doorbells_(std::move(doorbells)) {}
 
  protected:
-  StatusOr<ByteSpan> Exchange(ByteSpan call, int lane) override {
+  StatusOr<ByteSpan> Exchange(size_t bytes, const Writer& write, int lane) override {
     const int doorbell = doorbells_[static_cast<size_t>(lane)].get();
-    std::memcpy(slots_.call(lane).data(), call.data(), call.size());
-    INFENCLAVE_RETURN_IF_ERROR(RingDoorbell(doorbell, call.size()));
+    write(slots_.call(lane).first(bytes));
+    INFENCLAVE_RETURN_IF_ERROR(RingDoorbell(doorbell, bytes));
     INFENCLAVE_ASSIGN_OR_RETURN(uint64_t length, AwaitDoorbell(doorbell, hello_.max_reply_bytes));
     return slots_.reply(lane).first(length);
   }
@@ -259,15 +263,17 @@ class SpawnedLink : public Link {
 class AttachedLink : public Link {
  public:
   AttachedLink(Hello hello, std::vector<UniqueFd> connections)
-      : Link(std::move(hello)), connections_(std::move(connections)), replies_(connections_.size()) {}
+      : Link(std::move(hello)), connections_(std::move(connections)), buffers_(connections_.size()) {}
 
  protected:
-  StatusOr<ByteSpan> Exchange(ByteSpan call, int lane) override {
+  StatusOr<ByteSpan> Exchange(size_t bytes, const Writer& write, int lane) override {
     const int connection = connections_[static_cast<size_t>(lane)].get();
-    Bytes& reply = replies_[static_cast<size_t>(lane)];
-    INFENCLAVE_RETURN_IF_ERROR(WriteFrame(connection, call));
-    INFENCLAVE_RETURN_IF_ERROR(ReadFrame(connection, hello_.max_reply_bytes, reply));
-    return ByteSpan(reply);
+    Bytes& buffer = buffers_[static_cast<size_t>(lane)];
+    buffer.resize(bytes);
+    write(buffer);
+    INFENCLAVE_RETURN_IF_ERROR(WriteFrame(connection, buffer));
+    INFENCLAVE_RETURN_IF_ERROR(ReadFrame(connection, hello_.max_reply_bytes, buffer));
+    return ByteSpan(buffer);
   }
   std::string End(const Status& why) override {
     for (const UniqueFd& connection : connections_) ::shutdown(connection.get(), SHUT_RDWR);
@@ -277,7 +283,7 @@ class AttachedLink : public Link {
 
  private:
   std::vector<UniqueFd> connections_;
-  std::vector<Bytes> replies_;
+  std::vector<Bytes> buffers_;  // a lane's call, then its reply
 };
 
 // ---- connecting ---------------------------------------------------------------------------------------------------
@@ -336,6 +342,12 @@ StatusOr<UniqueFd> ConnectToAny(const std::vector<SocketAddress>& addresses, con
 }
 
 }  // namespace
+
+StatusOr<ByteSpan> EnclaveLink::CallWritten(size_t bytes, const Writer& write, int lane) {
+  Bytes call(bytes);
+  write(call);
+  return Call(call, lane);
+}
 
 StatusOr<std::unique_ptr<EnclaveLink>> EnclaveLink::Spawn(const SpawnOptions& options) {
   int pair[2];

@@ -9,6 +9,7 @@
 #ifndef INFENCLAVE_HOST_ENCLAVE_LINK_H_
 #define INFENCLAVE_HOST_ENCLAVE_LINK_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -35,6 +36,9 @@ class EnclaveLink {
   // yet, and may read it in place: the enclave writes it once and does not read it back. A call longer than
   // max_call_bytes() is INVALID_ARGUMENT and does not reach the enclave.
   virtual StatusOr<ByteSpan> Call(ByteSpan call, int lane) = 0;
+  // The same, of a call of `bytes` that `write` writes to where it goes: pictures are large.
+  using Writer = std::function<void(MutableByteSpan out)>;
+  virtual StatusOr<ByteSpan> CallWritten(size_t bytes, const Writer& write, int lane);
   virtual bool alive() const = 0;
   // What the enclave said of itself when it started: TEE, secret memory kind, sandbox, instruction set.
   virtual const std::string& start_line() const = 0;

@@ -139,21 +139,31 @@ Status DecodeProvisionReply(ByteSpan reply) {
 
 // ---- Begin ----------------------------------------------------------------------------------------------------------
 
-// The largest of all calls: its size is known, and what it holds is moved once.
-Bytes EncodeCall(const BeginCall& call) {
-  ByteWriter head;
-  head.U8(static_cast<uint8_t>(CallType::kBegin));
-  head.Count(call.requests.size());
-  Bytes out = head.Take();
-  size_t size = out.size();
+size_t BytesOf(const BeginCall& call) {
+  size_t size = 1 + sizeof(uint32_t);
   for (ByteSpan request : call.requests) size += sizeof(uint32_t) + request.size();
-  out.reserve(size);
+  return size;
+}
+
+void EncodeCallInto(const BeginCall& call, MutableByteSpan out) {
+  INFENCLAVE_CHECK(out.size() == BytesOf(call));
+  uint8_t* to = out.data();
+  const auto count = [&to](size_t n) {
+    ByteWriter writer;
+    writer.Count(n);
+    to = std::copy(writer.bytes().begin(), writer.bytes().end(), to);
+  };
+  *to++ = static_cast<uint8_t>(CallType::kBegin);
+  count(call.requests.size());
   for (ByteSpan request : call.requests) {
-    ByteWriter length;
-    length.Count(request.size());
-    out.insert(out.end(), length.bytes().begin(), length.bytes().end());
-    out.insert(out.end(), request.begin(), request.end());
+    count(request.size());
+    to = std::copy(request.begin(), request.end(), to);
   }
+}
+
+Bytes EncodeCall(const BeginCall& call) {
+  Bytes out(BytesOf(call));
+  EncodeCallInto(call, out);
   return out;
 }
 
@@ -171,8 +181,14 @@ namespace {
 enum BeginOutcome : uint8_t { kAccepted = 0, kRefused = 1, kSealedRefusal = 2 };
 }  // namespace
 
-Bytes EncodeReply(const BeginReply& reply) {
-  ByteWriter out = OkReply();
+Bytes BeginReplyWithRoom(size_t ir_bytes) { return Bytes(kIrOffset + ir_bytes); }
+
+Bytes CompleteReply(Bytes with_room, const BeginReply& reply) {
+  INFENCLAVE_CHECK(with_room.size() >= kIrOffset + reply.ir.size());
+  ByteWriter head = OkReply();
+  head.Count(reply.ir.size());
+  std::copy(head.bytes().begin(), head.bytes().end(), with_room.begin());
+  ByteWriter out;
   out.Count(reply.items.size());
   for (const BeginReply::Item& item : reply.items) {
     if (!item.status.ok()) {
@@ -186,14 +202,25 @@ Bytes EncodeReply(const BeginReply& reply) {
       out.U64(item.id);
     }
   }
-  out.Raw(reply.ir);
-  return out.Take();
+  with_room.resize(kIrOffset + reply.ir.size());
+  with_room.insert(with_room.end(), out.bytes().begin(), out.bytes().end());
+  return with_room;
+}
+
+Bytes EncodeReply(const BeginReply& reply) {
+  Bytes out = BeginReplyWithRoom(reply.ir.size());
+  std::copy(reply.ir.begin(), reply.ir.end(), out.begin() + kIrOffset);
+  return CompleteReply(std::move(out), reply);
 }
 
 StatusOr<BeginReply> DecodeBeginReply(ByteSpan reply) {
   ByteReader in(reply, "Begin reply");
   INFENCLAVE_RETURN_IF_ERROR(ReadReplyStatus(in));
   BeginReply out;
+  const size_t ir_bytes = in.U32();
+  const ByteSpan padding = in.Raw(kIrOffset - in.position());
+  if (std::any_of(padding.begin(), padding.end(), [](uint8_t b) { return b != 0; })) in.Fail("padding is not zero");
+  out.ir = in.Raw(ir_bytes);
   out.items.resize(ReadBatch(in, 5));
   for (BeginReply::Item& item : out.items) {
     const uint8_t outcome = in.U8();
@@ -210,7 +237,6 @@ StatusOr<BeginReply> DecodeBeginReply(ByteSpan reply) {
     }
     if (!in.ok()) break;
   }
-  out.ir = in.Raw(in.remaining());
   INFENCLAVE_RETURN_IF_ERROR(in.Finish());
   return out;
 }

@@ -1,7 +1,8 @@
 // The four calls of the enclave as bytes (design: bytes in, bytes out). The host drives; the enclave never calls out.
 //
 // A call is one type byte and its payload; a reply is a status (code u8, message) and, if OK, the payload. Tensors are
-// raw little-endian at the end, so that decoding borrows them. Decoders hold every limit before they allocate.
+// raw little-endian, at the end or at a fixed place, so that decoding borrows them. Decoders hold every limit before
+// they allocate.
 #ifndef INFENCLAVE_PROTOCOL_CALLS_H_
 #define INFENCLAVE_PROTOCOL_CALLS_H_
 
@@ -66,9 +67,19 @@ struct BeginReply {
   ByteSpan ir;              // [accepted, ir_shape…] of ir_dtype, in the order of the accepted items; borrowed
 };
 Bytes EncodeCall(const BeginCall& call);
+// The same, straight to where it is wanted: pictures are large. `out` has BytesOf(call).
+size_t BytesOf(const BeginCall& call);
+void EncodeCallInto(const BeginCall& call, MutableByteSpan out);
 StatusOr<BeginCall> DecodeBeginCall(ByteSpan call);
 Bytes EncodeReply(const BeginReply& reply);
 StatusOr<BeginReply> DecodeBeginReply(ByteSpan reply);
+
+// The IR begins at this offset of a reply, so that it is computed and read in place.
+inline constexpr size_t kIrOffset = 64;
+// A reply with room for `ir_bytes` of IR at kIrOffset; then the rest of it, around the IR that was written there, of
+// which `reply.ir` is the part that is meant.
+Bytes BeginReplyWithRoom(size_t ir_bytes);
+Bytes CompleteReply(Bytes with_room, const BeginReply& reply);
 
 struct FinishCall {
   std::vector<RequestId> ids;

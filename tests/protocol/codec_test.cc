@@ -305,10 +305,33 @@ TEST(Calls, TypesAndErrors) {
 
 // A reply that claims 256 items or gigabytes, and holds none, costs nothing.
 TEST(Calls, CountsAndLengthsAreCheckedBeforeAllocation) {
-  for (std::string_view hex : {"0000000000000001ff", "00000000000000010002ffffffff", "00000000000000010000"}) {
-    EXPECT_FALSE(DecodeBeginReply(*HexDecode(hex)).ok());
-    EXPECT_FALSE(DecodeFinishReply(*HexDecode(hex)).ok());
+  const std::string ok(10, '0'), up_to_ir(2 * kIrOffset - 10, '0');
+  for (std::string_view items : {"000001ff", "000000010002ffffffff", "000000010000"}) {
+    EXPECT_FALSE(DecodeBeginReply(*HexDecode(Concat(ok, up_to_ir, items))).ok());
+    EXPECT_FALSE(DecodeFinishReply(*HexDecode(Concat(ok, items))).ok());
   }
+  EXPECT_FALSE(DecodeBeginReply(*HexDecode(Concat(ok, "ffffffff", up_to_ir))).ok()) << "4 GiB of IR";
+}
+
+TEST(Calls, TheIrHasAFixedPlaceInAReply) {
+  const Bytes ir(40, 0x11);
+  Bytes reply = BeginReplyWithRoom(3 * ir.size());  // of three requests, of which one is accepted
+  std::copy(ir.begin(), ir.end(), reply.begin() + kIrOffset);
+  BeginReply begin{std::vector<BeginReply::Item>(1), ByteSpan(reply).subspan(kIrOffset, ir.size())};
+  EXPECT_EQ(EncodeReply({begin.items, ir}), CompleteReply(reply, begin));
+  reply = CompleteReply(std::move(reply), begin);
+  EXPECT_EQ(DecodeBeginReply(reply)->ir.data(), reply.data() + kIrOffset);
+  reply[kIrOffset - 1] = 1;
+  EXPECT_EQ(MessageOf(DecodeBeginReply(reply).status()), "Begin reply: padding is not zero at byte 64");
+}
+
+TEST(Calls, APictureIsWrittenToWhereItGoes) {
+  const Bytes picture(300, 7), other(5, 8);
+  const BeginCall call{{picture, other}};
+  Bytes out(BytesOf(call));
+  EncodeCallInto(call, out);
+  EXPECT_EQ(out, EncodeCall(call));
+  EXPECT_EQ(DecodeBeginCall(out)->requests[1].size(), other.size());
 }
 
 }  // namespace
