@@ -109,7 +109,7 @@ void Client::ClassifyAsync(const Image& image, Done done) {
   StatusOr<std::shared_ptr<const Session>> session = FreshSession();
   if (!session.ok()) return done(session.status());
   auto request = std::make_unique<Request>();
-  request->session = *std::move(session);
+  request->session = *session;
   request->picture = Prepare(image, request->session->appraisal.manifest.preprocessing);
   request->done = std::move(done);
   request->deadline = std::chrono::system_clock::now() + options_.timeout;
@@ -118,6 +118,32 @@ void Client::ClassifyAsync(const Image& image, Done done) {
     ++in_flight_;
   }
   Send(std::move(request));
+  // Here, where the caller keeps this alive, and the server is at work.
+  EncapsulateAhead(*session);
+}
+
+StatusOr<HpkeContext> Client::Encapsulate(const std::shared_ptr<const Session>& session) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ahead_.has_value() && ahead_for_ == session) {
+      HpkeContext context = *std::move(ahead_);
+      ahead_.reset();
+      return context;
+    }
+  }
+  return EncapsulateFor(session->appraisal.key_config);
+}
+
+void Client::EncapsulateAhead(const std::shared_ptr<const Session>& session) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (session != session_ || (ahead_.has_value() && ahead_for_ == session)) return;
+  }
+  StatusOr<HpkeContext> context = EncapsulateFor(session->appraisal.key_config);
+  if (!context.ok()) return;  // the next request will say why
+  const std::lock_guard lock(mutex_);
+  ahead_ = *std::move(context);
+  ahead_for_ = session;
 }
 
 void Client::Send(std::unique_ptr<Request> request) {
@@ -131,9 +157,11 @@ void Client::Send(std::unique_ptr<Request> request) {
   infer.Clear();
   infer.set_model_name(appraisal.manifest.model_name);
   (*infer.mutable_parameters())[kKeyIdParameter].set_string_param(HexEncode(appraisal.key_config.key_id));
-  StatusOr<HpkeContext> context = SealRequestInto(appraisal.key_config, plaintext,
-                                                  AddBytesInput(infer, kSealedInput, SealedRequestBytes(plaintext)));
+  StatusOr<HpkeContext> context = Encapsulate(request->session);
   if (!context.ok()) return Finish(std::move(request), context.status());
+  const Status sealed = SealRequestInto(appraisal.key_config, plaintext, *context,
+                                        AddBytesInput(infer, kSealedInput, SealedRequestBytes(plaintext)));
+  if (!sealed.ok()) return Finish(std::move(request), sealed);
   request->context = *std::move(context);
   Request* raw = request.release();  // the callback's, until it runs
   infer_->async()->ModelInfer(raw->NewCall(server_), &infer, &raw->response, [this, raw](const grpc::Status& status) {

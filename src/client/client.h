@@ -4,7 +4,8 @@
 // The key is attested with a fresh nonce at first and again after the policy's max_age; a key that has rotated (or is
 // another replica's) costs the request that finds it one more round trip, in which it is attested and sealed again.
 //
-// Thread-safe. At most one request is sealed per call; nothing is retried but that.
+// Thread-safe. At most one request is sealed per call; nothing is retried but that. The key exchange for the next
+// request is made while the last one is under way: one that is used once, as always, and for the same attested key.
 #ifndef INFENCLAVE_CLIENT_CLIENT_H_
 #define INFENCLAVE_CLIENT_CLIENT_H_
 
@@ -13,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "attestation/policy.h"
@@ -58,6 +60,9 @@ class Client {
   StatusOr<std::shared_ptr<const Session>> FreshSession();
   StatusOr<std::shared_ptr<const Session>> Accept(const GetEvidenceReply& reply, const std::optional<Nonce>& nonce,
                                                   std::chrono::steady_clock::time_point attested_at);
+  // An encapsulation for one request: the one made ahead, if it is for this key, else a new one.
+  StatusOr<HpkeContext> Encapsulate(const std::shared_ptr<const Session>& session);
+  void EncapsulateAhead(const std::shared_ptr<const Session>& session);
   void Send(std::unique_ptr<Request> request);
   void Receive(std::unique_ptr<Request> request, const grpc::Status& status);
   // After FAILED_PRECONDITION: with the evidence that came along, or else with evidence that is asked for now.
@@ -75,6 +80,8 @@ class Client {
   mutable std::mutex mutex_;
   std::condition_variable idle_;
   std::shared_ptr<const Session> session_;  // shared by the requests that were sealed to it
+  std::shared_ptr<const Session> ahead_for_;
+  std::optional<HpkeContext> ahead_;
   int in_flight_ = 0;
 };
 

@@ -29,7 +29,7 @@ using MacCtxPtr = std::unique_ptr<EVP_MAC_CTX, OpenSslDeleter<EVP_MAC_CTX_free>>
 struct Algorithms {
   OSSL_LIB_CTX* context;
   EVP_MD *sha256, *sha512;
-  EVP_MAC* hmac;
+  EVP_MAC_CTX* hmac_sha256;  // without a key: to be duplicated, which spares looking SHA-256 up by its name
   EVP_CIPHER* aes256gcm;
 };
 const Algorithms& OpenSsl();

@@ -23,9 +23,17 @@ const Algorithms& OpenSsl() {
     INFENCLAVE_CHECK(a.context != nullptr && OSSL_PROVIDER_load(a.context, "default") != nullptr);
     a.sha256 = EVP_MD_fetch(a.context, "SHA256", nullptr);
     a.sha512 = EVP_MD_fetch(a.context, "SHA512", nullptr);
-    a.hmac = EVP_MAC_fetch(a.context, "HMAC", nullptr);
     a.aes256gcm = EVP_CIPHER_fetch(a.context, "AES-256-GCM", nullptr);
-    INFENCLAVE_CHECK(a.sha256 != nullptr && a.sha512 != nullptr && a.hmac != nullptr && a.aes256gcm != nullptr);
+    INFENCLAVE_CHECK(a.sha256 != nullptr && a.sha512 != nullptr && a.aes256gcm != nullptr);
+    EVP_MAC* hmac = EVP_MAC_fetch(a.context, "HMAC", nullptr);
+    INFENCLAVE_CHECK(hmac != nullptr);
+    a.hmac_sha256 = EVP_MAC_CTX_new(hmac);
+    EVP_MAC_free(hmac);  // the context has a reference of its own
+    INFENCLAVE_CHECK(a.hmac_sha256 != nullptr);
+    char digest[] = "SHA256";
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+                                 OSSL_PARAM_construct_end()};
+    MustSucceed(EVP_MAC_CTX_set_params(a.hmac_sha256, params));
     return a;
   }();
   return algorithms;
@@ -77,12 +85,9 @@ std::array<uint8_t, N> Digest(const EVP_MD* md, ByteSpan data) {
 // HMAC-SHA256 over the parts one after another. An empty key is RFC 2104's key of zeros.
 void Hmac(ByteSpan key, std::initializer_list<ByteSpan> parts, MutableByteSpan out) {
   static constexpr uint8_t kEmptyKey = 0;
-  char digest[] = "SHA256";
-  const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-                               OSSL_PARAM_construct_end()};
-  internal::MacCtxPtr ctx(EVP_MAC_CTX_new(OpenSsl().hmac));
+  internal::MacCtxPtr ctx(EVP_MAC_CTX_dup(OpenSsl().hmac_sha256));
   INFENCLAVE_CHECK(ctx != nullptr);
-  MustSucceed(EVP_MAC_init(ctx.get(), key.empty() ? &kEmptyKey : key.data(), key.size(), params));
+  MustSucceed(EVP_MAC_init(ctx.get(), key.empty() ? &kEmptyKey : key.data(), key.size(), nullptr));
   for (ByteSpan part : parts) MustSucceed(EVP_MAC_update(ctx.get(), part.data(), part.size()));
   size_t size = 0;
   MustSucceed(EVP_MAC_final(ctx.get(), out.data(), &size, out.size()));

@@ -133,7 +133,12 @@ size_t SealedRequestBytes(const RequestPlaintext& request) {
          kAeadTagBytes;
 }
 
-StatusOr<HpkeContext> SealRequestInto(const KeyConfig& config, const RequestPlaintext& request, MutableByteSpan out) {
+StatusOr<HpkeContext> EncapsulateFor(const KeyConfig& config) {
+  return HpkeContext::Encapsulate(config.public_key, DigestOf(config));
+}
+
+Status SealRequestInto(const KeyConfig& config, const RequestPlaintext& request, HpkeContext& context,
+                       MutableByteSpan out) {
   INFENCLAVE_RETURN_IF_ERROR(CheckPixels(request));
   if (request.credential.size() > kMaxCredentialBytes) {
     return InvalidArgument("credential of ", request.credential.size(), " bytes, at most ", kMaxCredentialBytes,
@@ -144,18 +149,17 @@ StatusOr<HpkeContext> SealRequestInto(const KeyConfig& config, const RequestPlai
   before_pixels.Block(request.credential);
   before_pixels.U32(request.height);
   before_pixels.U32(request.width);
-  INFENCLAVE_ASSIGN_OR_RETURN(HpkeContext context, HpkeContext::Encapsulate(config.public_key, DigestOf(config)));
   const Bytes header = EncodeHeader(config.key_id);
   std::copy(header.begin(), header.end(), out.begin());
   std::copy(context.enc().begin(), context.enc().end(), out.begin() + kHeaderBytes);
-  INFENCLAVE_RETURN_IF_ERROR(
-      context.SealInto(header, {before_pixels.Take().span(), request.rgb}, out.subspan(kHeaderBytes + kHpkeEncBytes)));
-  return context;
+  return context.SealInto(header, {before_pixels.Take().span(), request.rgb},
+                          out.subspan(kHeaderBytes + kHpkeEncBytes));
 }
 
 StatusOr<SealedRequest> SealRequest(const KeyConfig& config, const RequestPlaintext& request) {
   Bytes sealed(SealedRequestBytes(request));
-  INFENCLAVE_ASSIGN_OR_RETURN(HpkeContext context, SealRequestInto(config, request, sealed));
+  INFENCLAVE_ASSIGN_OR_RETURN(HpkeContext context, EncapsulateFor(config));
+  INFENCLAVE_RETURN_IF_ERROR(SealRequestInto(config, request, context, sealed));
   return SealedRequest{std::move(sealed), std::move(context)};
 }
 

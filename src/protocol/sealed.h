@@ -55,9 +55,12 @@ struct SealedRequest {
   HpkeContext context;
 };
 StatusOr<SealedRequest> SealRequest(const KeyConfig& config, const RequestPlaintext& request);
-// The same, straight to where it is wanted: pictures are large. `out` has SealedRequestBytes.
+// The same in two steps. The first needs no request and may be taken beforehand; what it gives seals one request. The
+// second writes straight to where the request is wanted, since pictures are large: `out` has SealedRequestBytes.
+StatusOr<HpkeContext> EncapsulateFor(const KeyConfig& config);
 size_t SealedRequestBytes(const RequestPlaintext& request);
-StatusOr<HpkeContext> SealRequestInto(const KeyConfig& config, const RequestPlaintext& request, MutableByteSpan out);
+Status SealRequestInto(const KeyConfig& config, const RequestPlaintext& request, HpkeContext& context,
+                       MutableByteSpan out);
 
 // The enclave's half. `plaintext` borrows from `buffer`. FAILED_PRECONDITION if it is sealed to another key id,
 // PERMISSION_DENIED if it does not open, INVALID_ARGUMENT if what opens is no request.
