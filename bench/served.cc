@@ -94,7 +94,10 @@ double Quantile(std::vector<double> values, double q) {
   return *at;
 }
 
-int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+int Cores() {
+  static const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));  // asked of a file
+  return cores;
+}
 
 std::string Machine() {
   std::ifstream info("/proc/cpuinfo");
@@ -154,7 +157,7 @@ StatusOr<std::unique_ptr<Service>> Serve(const Graph& graph, const ServedOptions
   INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveLink> link, EnclaveLink::Spawn(spawn));
   const Manifest& manifest = made.bundle.manifest;
   const BackNetShape shape{manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape};
-  ConfidentialModel::Options model{.max_batch = kBuiltinBatch};
+  ConfidentialModel::Options model{.max_batch = options.max_batch};
   BackNetFactory backnet;
   if (options.backnets == 0) {
     INFENCLAVE_ASSIGN_OR_RETURN(backnet, BuiltinBackNet(made.bundle.backnet_onnx, shape));
@@ -233,15 +236,19 @@ StatusOr<Rate> ServedThroughput(Client& client, const Image& image, std::chrono:
 
 StatusOr<std::vector<double>> LatenciesAt(Client& client, const Image& image, double per_second,
                                           std::chrono::milliseconds time) {
+  // A Poisson process, given how many come: a stretch of it that happened to be busier would be another load.
   std::mt19937 random(1);
-  std::exponential_distribution<double> gap(per_second);
+  std::uniform_real_distribution<double> when(0, Milliseconds(time));
+  std::vector<double> due(static_cast<size_t>(per_second * Milliseconds(time) / 1000));
+  for (double& at : due) at = when(random);
+  std::ranges::sort(due);
   std::mutex mutex;
   std::vector<double> ms;
   InFlight in_flight;
   const auto start = Clock::now();
-  auto next = start;
-  while (next - start < time) {
-    next += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(gap(random)));
+  for (const double at : due) {
+    const auto next =
+        start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double, std::milli>(at));
     std::this_thread::sleep_until(next);
     if (!in_flight.Enter(1 << 20)) {
       in_flight.Leave(OkStatus());

@@ -34,6 +34,7 @@ Preprocessing BenchPreprocessing(const Graph& graph);
 struct ServedOptions {
   std::string cut;
   int backnets = 0;  // processes of one worker each; 0: the BackNet is computed in this process
+  int max_batch = kBuiltinBatch;
 };
 
 // A served bundle of the network, provisioned, and a client of it.

@@ -26,7 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kLatencyRuns = 20;
-constexpr auto kThroughputTime = std::chrono::milliseconds(1500), kHalfLoadTime = std::chrono::milliseconds(3000);
+constexpr auto kThroughputTime = std::chrono::milliseconds(1500), kHalfLoadTime = std::chrono::milliseconds(10000);
 
 struct Options {
   std::string model, cut;
@@ -117,8 +117,7 @@ StatusOr<Rate> BareThroughput(const Graph& graph, const Image& image) {
 }
 
 struct Result {
-  std::vector<double> half_load_ms;      // of each request
-  std::vector<double> one_more_backnet;  // by how much a second worker process raises the rate
+  std::vector<double> half_load_ms;  // of each request
   std::vector<double> bare_ms, served_ms;
   std::vector<double> bare_rate, served_rate, kept;  // per round
   std::vector<double> bare_cpu, served_cpu;          // milliseconds a request, at saturation
@@ -150,37 +149,6 @@ Status Measure(const Graph& graph, Client& client, int rounds, Result& result) {
   return OkStatus();
 }
 
-// The cut with the least to carry among those that leave at least four fifths of the work to the BackNet.
-StatusOr<std::string> BackNetHeavyCut(const Graph& graph) {
-  INFENCLAVE_ASSIGN_OR_RETURN(Cost total, CostOf(graph));
-  INFENCLAVE_ASSIGN_OR_RETURN(std::vector<ValueId> cuts, CutPoints(graph));
-  ValueId best = cuts.front();
-  for (ValueId cut : cuts) {
-    INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(graph, cut));
-    INFENCLAVE_ASSIGN_OR_RETURN(Cost front, CostOf(parts.front));
-    const auto carried = [&](ValueId id) { return NumElements(graph.value(id).shape).value_or(INT64_MAX); };
-    if (5 * front.flops <= total.flops && carried(cut) < carried(best)) best = cut;
-  }
-  return graph.value(best).name;
-}
-
-// One worker process, and then two.
-Status MeasureBackNets(const Graph& graph, int rounds, Result& result) {
-  INFENCLAVE_ASSIGN_OR_RETURN(const std::string cut, BackNetHeavyCut(graph));
-  const Image image = SomePicture(graph);
-  for (int round = 0; round < rounds; ++round) {
-    double rates[2];
-    for (int backnets : {1, 2}) {
-      INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<Service> service, Serve(graph, {.cut = cut, .backnets = backnets}));
-      INFENCLAVE_RETURN_IF_ERROR(ServedThroughput(*service->client, image, std::chrono::milliseconds(300)).status());
-      INFENCLAVE_ASSIGN_OR_RETURN(const Rate rate, ServedThroughput(*service->client, image, kThroughputTime));
-      rates[backnets - 1] = rate.per_second;
-    }
-    result.one_more_backnet.push_back(rates[1] / rates[0]);
-  }
-  return OkStatus();
-}
-
 void Print(const Options& options, const Result& r) {
   const double bare = Median(r.bare_ms), served = Median(r.served_ms);
   const double bare_min = *std::ranges::min_element(r.bare_ms), served_min = *std::ranges::min_element(r.served_ms);
@@ -195,7 +163,6 @@ void Print(const Options& options, const Result& r) {
         {"per_second", {{"engine", Median(r.bare_rate)}, {"confidential", Median(r.served_rate)}}},
         {"throughput_kept", Median(r.kept)},
         {"half_load_ms", {{"median", half}, {"p99", half_p99}}},
-        {"second_backnet", Median(r.one_more_backnet)},
         {"cpu_ms", {{"engine", bare_cpu}, {"confidential", served_cpu}, {"kept", bare_cpu / served_cpu}}}};
     std::cout << json.dump() << "\n";
     return;
@@ -211,9 +178,7 @@ void Print(const Options& options, const Result& r) {
   row("requests a second", Median(r.bare_rate), Median(r.served_rate))
       << "   kept " << 100 * Median(r.kept) << " % (goal: at least 90)\n";
   std::cout << "at half load            median " << half << " ms, p99 " << half_p99 << " ms: " << half_p99 / half
-            << " times (goal: at most 3)\n"
-            << "second BackNet worker   " << Median(r.one_more_backnet)
-            << " times the rate, most of the work outside (goal: 1.9)\n";
+            << " times (goal: at most 3)\n";
   row("CPU per request, ms", bare_cpu, served_cpu) << "   kept " << 100 * bare_cpu / served_cpu << " %\n";
 }
 
@@ -225,8 +190,6 @@ Status Run(Options options) {
   INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<Service> service, Serve(model.graph, {.cut = options.cut}));
   Result result;
   INFENCLAVE_RETURN_IF_ERROR(Measure(model.graph, *service->client, options.rounds, result));
-  service.reset();
-  INFENCLAVE_RETURN_IF_ERROR(MeasureBackNets(model.graph, std::min(options.rounds, 3), result));
   Print(options, result);
   return OkStatus();
 }
