@@ -86,7 +86,7 @@ Status Measure(const std::string& model_path, const std::string& oracle_path, in
   options.model_path = model_path;
   options.oracle_path = oracle_path;
   options.model = &model.graph;
-  options.oracle = &oracle.graph;
+  options.oracle = oracle.graph;
   INFENCLAVE_ASSIGN_OR_RETURN(options.preprocessing, LoadPreprocessing(model.metadata.at("infenclave.preprocessing")));
   INFENCLAVE_ASSIGN_OR_RETURN(options.oracle_preprocessing,
                               LoadPreprocessing(oracle.metadata.at("infenclave.preprocessing")));

@@ -150,9 +150,11 @@ StatusOr<Plan> MakePlan(const AssessOptions& options, Assessment& assessment, st
 }
 
 Status CheckLabels(const AssessOptions& options, Assessment& assessment) {
-  if (options.oracle->outputs.size() == 1) {
-    INFENCLAVE_ASSIGN_OR_RETURN(const int64_t classes,
-                                NumElements(options.oracle->value(options.oracle->outputs[0]).shape));
+  if (options.oracle.remote != nullptr) {
+    assessment.classes = options.oracle.remote->classes();
+  } else if (options.oracle.graph->outputs.size() == 1) {
+    const Graph& oracle = *options.oracle.graph;
+    INFENCLAVE_ASSIGN_OR_RETURN(const int64_t classes, NumElements(oracle.value(oracle.outputs[0]).shape));
     assessment.classes = static_cast<int>(classes);
   }
   assessment.labels = options.oracle_labels;
@@ -237,7 +239,11 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
     return InvalidArgument("--ir-noise: the KL oracle judges IRs without noise; leave kl out of --attacks");
   }
   INFENCLAVE_ASSIGN_OR_RETURN(assessment.model_sha256, FileSha256(options.model_path, kMaxModelBytes));
-  INFENCLAVE_ASSIGN_OR_RETURN(assessment.oracle_sha256, FileSha256(options.oracle_path, kMaxModelBytes));
+  if (options.oracle.remote != nullptr) {
+    assessment.oracle_sha256 = HexEncode(Sha256(AsBytes(options.oracle.remote->identity())));
+  } else {
+    INFENCLAVE_ASSIGN_OR_RETURN(assessment.oracle_sha256, FileSha256(options.oracle_path, kMaxModelBytes));
+  }
   INFENCLAVE_RETURN_IF_ERROR(CheckLabels(options, assessment));
   std::string program = options.attack_program;
   if (program.empty() && !options.merge && NeedsAttackProgram(options.attacks)) {

@@ -10,6 +10,7 @@
 #include "assessment/exhibits.h"
 #include "assessment/gallery.h"
 #include "assessment/kl_oracle.h"
+#include "assessment/oracle.h"
 #include "assessment/state.h"
 #include "graph/graph.h"
 
@@ -20,7 +21,7 @@ inline constexpr int kMostControlPhotographs = 1000;
 struct AssessOptions {
   std::string model_path, oracle_path;
   const Graph* model = nullptr;
-  const Graph* oracle = nullptr;
+  OracleModel oracle;  // oracle_path is its file, or its URL
   Preprocessing preprocessing, oracle_preprocessing;
   std::vector<std::string> oracle_labels;     // empty, or one per class of the oracle
   std::string images, out;                    // folders

@@ -95,7 +95,7 @@ Status Scorer::Start(const std::vector<uint32_t>& files) {
   INFENCLAVE_ASSIGN_OR_RETURN(front_, FrontNet::Create(*job_.model, job_.preprocessing, job_.cuts, choices_));
   // A photograph's maps fill batches of their own, so that its figures do not depend on its neighbours.
   const int batch = static_cast<int>(std::clamp<int64_t>(maps_per_photograph_, 1, kMostBatch));
-  INFENCLAVE_ASSIGN_OR_RETURN(pool_, OraclePool::Start(*job_.oracle, job_.oracle_preprocessing, job_.threads, batch));
+  INFENCLAVE_ASSIGN_OR_RETURN(pool_, OraclePool::Start(job_.oracle, job_.oracle_preprocessing, job_.threads, batch));
   INFENCLAVE_RETURN_IF_ERROR(AnswerControl());
   INFENCLAVE_RETURN_IF_ERROR(AnswerGrey());
   BeginStage("maps", maps_per_photograph_ * static_cast<int64_t>(files.size()));
@@ -163,8 +163,7 @@ Status Scorer::AnswerOwn(const Image& photograph, Work& work) {
     if (answer.empty()) return Unavailable("photograph '", job_.plan->files[*it], "' changed while it was read");
   } else {
     if (!single_) {
-      INFENCLAVE_ASSIGN_OR_RETURN(single_,
-                                  Oracle::Create(*job_.oracle, job_.oracle_preprocessing, 1, pool_->weights()));
+      INFENCLAVE_ASSIGN_OR_RETURN(single_, Oracle::Create(job_.oracle, job_.oracle_preprocessing, 1, pool_->weights()));
     }
     single_->SetPhotograph(0, photograph);
     INFENCLAVE_RETURN_IF_ERROR(single_->Evaluate(1));

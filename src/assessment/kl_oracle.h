@@ -15,6 +15,7 @@
 
 #include "assessment/assessment.h"
 #include "assessment/front_net.h"
+#include "assessment/oracle.h"
 #include "assessment/state.h"
 #include "graph/graph.h"
 #include "protocol/preprocessing.h"
@@ -28,7 +29,7 @@ struct KlJob {
   const Graph* model = nullptr;
   Preprocessing preprocessing;
   std::vector<ValueId> cuts;  // in the plan's order
-  const Graph* oracle = nullptr;
+  OracleModel oracle;
   Preprocessing oracle_preprocessing;
   std::string folder;  // of the plan's files
   const Plan* plan = nullptr;

@@ -29,18 +29,29 @@ void SoftmaxInto(std::span<const float> logits, std::span<float> out) {
   for (size_t i = 0; i < logits.size(); ++i) out[i] = static_cast<float>(powers[i] / sum);
 }
 
+Status CheckInput(const Shape& in, const Preprocessing& p) {
+  const Shape want = {1, 3, p.height, p.width};
+  if (in == want) return OkStatus();
+  return InvalidArgument("the oracle's input is ", ToString(in), ", its preprocessing makes ", ToString(want),
+                         ": choose it with --oracle-preprocessing");
+}
+
+// A server does not say whether it answers with probabilities; scores that are none do not look like them.
+bool AreProbabilities(std::span<const float> answer) {
+  double sum = 0;
+  for (float v : answer) {
+    if (v < 0) return false;
+    sum += v;
+  }
+  return std::abs(sum - 1) < 1e-3;
+}
+
 Status CheckInterface(const Graph& graph, const Preprocessing& p) {
   if (graph.inputs.size() != 1 || graph.outputs.size() != 1) {
     return InvalidArgument("the oracle '", graph.name, "' has ", graph.inputs.size(), " inputs and ",
                            graph.outputs.size(), " outputs; a classifier has one of each");
   }
-  const Shape& in = graph.value(graph.inputs[0]).shape;
-  const Shape want = {1, 3, p.height, p.width};
-  if (in != want) {
-    return InvalidArgument("the oracle's input is ", ToString(in), ", its preprocessing makes ", ToString(want),
-                           ": choose it with --oracle-preprocessing");
-  }
-  return OkStatus();
+  return CheckInput(graph.value(graph.inputs[0]).shape, p);
 }
 
 }  // namespace
@@ -58,8 +69,19 @@ bool EndsInSoftmax(const Graph& graph) {
   return false;
 }
 
-StatusOr<Oracle> Oracle::Create(const Graph& graph, const Preprocessing& preprocessing, int batch,
+StatusOr<Oracle> Oracle::Create(const OracleModel& model, const Preprocessing& preprocessing, int batch,
                                 std::shared_ptr<PackedWeights> weights) {
+  if (model.remote != nullptr) {
+    const RemoteModel& remote = *model.remote;
+    const Shape in = {1, 3, remote.height(), remote.width()};
+    INFENCLAVE_RETURN_IF_ERROR(CheckInput(in, preprocessing));
+    Oracle oracle(preprocessing, batch, remote.classes());
+    oracle.remote_ = model.remote;
+    oracle.input_ = Tensor(DType::kF32, {batch, 3, remote.height(), remote.width()});
+    oracle.output_ = Tensor(DType::kF32, {batch, remote.classes()});
+    return oracle;
+  }
+  const Graph& graph = *model.graph;
   INFENCLAVE_RETURN_IF_ERROR(CheckInterface(graph, preprocessing));
   EngineOptions options;
   options.batch = batch;
@@ -69,17 +91,18 @@ StatusOr<Oracle> Oracle::Create(const Graph& graph, const Preprocessing& preproc
   INFENCLAVE_ASSIGN_OR_RETURN(const int64_t outputs, NumElements(network->output_shapes()[0]));
   const int classes = static_cast<int>(outputs / batch);
   if (classes < 2) return InvalidArgument("the oracle's output has ", classes, " classes: at least 2 are needed");
-  return Oracle(*std::move(network), preprocessing, batch, classes, EndsInSoftmax(graph));
+  Oracle oracle(preprocessing, batch, classes);
+  oracle.network_ = *std::move(network);
+  oracle.softmax_ = EndsInSoftmax(graph);
+  oracle.input_ = Tensor(DType::kF32, oracle.network_->input_shapes()[0]);
+  oracle.output_ = Tensor(DType::kF32, oracle.network_->output_shapes()[0]);
+  return oracle;
 }
 
-Oracle::Oracle(CompiledNetwork network, const Preprocessing& preprocessing, int batch, int classes, bool softmax)
-    : network_(std::move(network)),
-      preprocessing_(preprocessing),
+Oracle::Oracle(const Preprocessing& preprocessing, int batch, int classes)
+    : preprocessing_(preprocessing),
       batch_(batch),
       classes_(classes),
-      softmax_(softmax),
-      input_(DType::kF32, network_.input_shapes()[0]),
-      output_(DType::kF32, network_.output_shapes()[0]),
       probabilities_(static_cast<size_t>(batch) * classes),
       grey_(static_cast<size_t>(preprocessing.height) * preprocessing.width) {}
 
@@ -110,16 +133,20 @@ void Oracle::SetMap(int k, std::span<const float> map, int map_height, int map_w
 }
 
 Status Oracle::Evaluate(int count) {
-  const TensorView inputs[] = {input_.view()};
-  const MutableTensorView outputs[] = {output_.mutable_view()};
-  INFENCLAVE_RETURN_IF_ERROR(network_.Run(inputs, outputs));
+  if (remote_ != nullptr) {
+    INFENCLAVE_RETURN_IF_ERROR(remote_->Infer(std::as_const(input_).as<float>(), count, output_.as<float>()));
+  } else {
+    const TensorView inputs[] = {input_.view()};
+    const MutableTensorView outputs[] = {output_.mutable_view()};
+    INFENCLAVE_RETURN_IF_ERROR(network_->Run(inputs, outputs));
+  }
   for (int k = 0; k < count; ++k) {
     const auto answer = std::as_const(output_).as<float>().subspan(static_cast<size_t>(k) * classes_, classes_);
     if (!std::all_of(answer.begin(), answer.end(), [](float v) { return std::isfinite(v); })) {
       return InvalidArgument("the oracle answers with NaN or infinity: it cannot judge");
     }
     const std::span<float> out = std::span(probabilities_).subspan(static_cast<size_t>(k) * classes_, classes_);
-    if (softmax_) {
+    if (remote_ != nullptr ? AreProbabilities(answer) : softmax_) {
       std::copy(answer.begin(), answer.end(), out.begin());
     } else {
       SoftmaxInto(answer, out);

@@ -6,11 +6,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "assessment/feature_map.h"
+#include "assessment/remote_model.h"
 #include "engine/compiled_network.h"
 #include "graph/graph.h"
 #include "image/image.h"
@@ -20,11 +22,20 @@ namespace infenclave {
 // Whether the network's last step that computes is a Softmax: then its output is probabilities, else logits.
 bool EndsInSoftmax(const Graph& graph);
 
+// Where an oracle computes: here, by a network with one input [1,3,H,W] and one output of K >= 2 classes; or on a
+// server. Borrowed.
+struct OracleModel {
+  OracleModel() = default;
+  OracleModel(const Graph& network) : graph(&network) {}     // NOLINT(google-explicit-constructor)
+  OracleModel(const RemoteModel& model) : remote(&model) {}  // NOLINT(google-explicit-constructor)
+  const Graph* graph = nullptr;
+  const RemoteModel* remote = nullptr;
+};
+
 class Oracle {
  public:
-  // `graph` has one input [1,3,H,W] of the preprocessing's size and one output of K >= 2 classes.
-  // Oracles made from one graph may share their weights.
-  static StatusOr<Oracle> Create(const Graph& graph, const Preprocessing& preprocessing, int batch,
+  // The model's input is of the preprocessing's size. Oracles made from one graph may share their weights.
+  static StatusOr<Oracle> Create(const OracleModel& model, const Preprocessing& preprocessing, int batch,
                                  std::shared_ptr<PackedWeights> weights = nullptr);
 
   int batch() const { return batch_; }
@@ -44,13 +55,14 @@ class Oracle {
   std::span<const float> Probabilities(int k) const;  // [classes()], after Evaluate
 
  private:
-  Oracle(CompiledNetwork network, const Preprocessing& preprocessing, int batch, int classes, bool softmax);
+  Oracle(const Preprocessing& preprocessing, int batch, int classes);
   std::span<float> Slot(int k);
 
-  CompiledNetwork network_;
+  std::optional<CompiledNetwork> network_;
+  const RemoteModel* remote_ = nullptr;  // where there is no network
   Preprocessing preprocessing_;
   int batch_, classes_;
-  bool softmax_;
+  bool softmax_ = false;  // the network's answers are probabilities
   Tensor input_, output_;
   std::vector<float> probabilities_;                    // [batch,classes]
   std::map<std::pair<int, int>, MapResizer> resizers_;  // by the map's size

@@ -4,11 +4,11 @@
 
 namespace infenclave {
 
-StatusOr<std::unique_ptr<OraclePool>> OraclePool::Start(const Graph& graph, const Preprocessing& preprocessing,
+StatusOr<std::unique_ptr<OraclePool>> OraclePool::Start(const OracleModel& model, const Preprocessing& preprocessing,
                                                         int threads, int batch) {
   std::unique_ptr<OraclePool> pool(new OraclePool(batch));
   for (int i = 0; i < threads; ++i) {
-    pool->threads_.emplace_back([p = pool.get(), &graph, &preprocessing] { p->Work(graph, preprocessing); });
+    pool->threads_.emplace_back([p = pool.get(), &model, &preprocessing] { p->Work(model, preprocessing); });
   }
   std::unique_lock lock(pool->mutex_);
   pool->changed_.wait(lock, [&] { return pool->ready_ == threads; });
@@ -42,8 +42,8 @@ Status OraclePool::Drain() {
   return error_;
 }
 
-void OraclePool::Work(const Graph& graph, const Preprocessing& preprocessing) {
-  StatusOr<Oracle> oracle = Oracle::Create(graph, preprocessing, batch_, weights_);
+void OraclePool::Work(const OracleModel& model, const Preprocessing& preprocessing) {
+  StatusOr<Oracle> oracle = Oracle::Create(model, preprocessing, batch_, weights_);
   std::unique_lock lock(mutex_);
   ++ready_;
   if (oracle.ok()) {

@@ -18,8 +18,8 @@ class OraclePool {
  public:
   using Job = std::function<Status(Oracle&)>;
 
-  // `graph` must outlive the pool. Returns when every thread has compiled its oracle.
-  static StatusOr<std::unique_ptr<OraclePool>> Start(const Graph& graph, const Preprocessing& preprocessing,
+  // What `model` borrows must outlive the pool. Returns when every thread has compiled its oracle.
+  static StatusOr<std::unique_ptr<OraclePool>> Start(const OracleModel& model, const Preprocessing& preprocessing,
                                                      int threads, int batch);
   ~OraclePool();  // drops what waits, finishes what runs
 
@@ -36,7 +36,7 @@ class OraclePool {
 
  private:
   explicit OraclePool(int batch) : batch_(batch) {}
-  void Work(const Graph& graph, const Preprocessing& preprocessing);
+  void Work(const OracleModel& model, const Preprocessing& preprocessing);
 
   const int batch_;
   const std::shared_ptr<PackedWeights> weights_ = std::make_shared<PackedWeights>();

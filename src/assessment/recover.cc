@@ -240,13 +240,17 @@ Status Recovery::MakeSetting() {
 
 Status Recovery::AttackLabels(AttackRunner& runner, OraclePool& pool) {
   LabelResult label;
-  const Graph& known = options_.public_model != nullptr ? *options_.public_model : *job_.oracle;
+  const Graph* const known = options_.public_model != nullptr ? options_.public_model : job_.oracle.graph;
   const std::vector<std::string>& known_labels =
       options_.public_model != nullptr ? options_.public_labels : options_.oracle_labels;
   INFENCLAVE_ASSIGN_OR_RETURN(const int64_t classes, NumElements(scores_.value(scores_.outputs[0]).shape));
-  INFENCLAVE_ASSIGN_OR_RETURN(const int64_t known_classes, NumElements(known.value(known.outputs[0]).shape));
+  int64_t known_classes = a_.classes;  // of an oracle on a server, whose head nobody sees
+  if (known != nullptr) {
+    INFENCLAVE_ASSIGN_OR_RETURN(known_classes, NumElements(known->value(known->outputs[0]).shape));
+  }
   const int n = static_cast<int>(classes);
-  const auto head = HeadRowsOf(scores_), other = HeadRowsOf(known);
+  const auto head = HeadRowsOf(scores_);
+  const auto other = known != nullptr ? HeadRowsOf(*known) : NotFound("no network");
   const std::vector<int> same = SameClasses(n, options_.labels, static_cast<int>(known_classes), known_labels);
   if (same.empty()) {
     label.not_applicable = Concat("the model has ", n, " classes, the public network ", known_classes,
@@ -285,7 +289,7 @@ Status Recovery::Run() {
   INFENCLAVE_RETURN_IF_ERROR(MakeSetting());
   INFENCLAVE_RETURN_IF_ERROR(MapTargets());
   INFENCLAVE_ASSIGN_OR_RETURN(const auto pool,
-                              OraclePool::Start(*job_.oracle, job_.oracle_preprocessing, job_.threads, kBatch));
+                              OraclePool::Start(job_.oracle, job_.oracle_preprocessing, job_.threads, kBatch));
   INFENCLAVE_ASSIGN_OR_RETURN(const Targets targets, MakeTargets(target_files_, target_pictures_, attacker_, *pool));
   AttackRunner runner(setting_, attacker_, target_pictures_, targets, *pool, progress_);
   CampaignOptions campaign;

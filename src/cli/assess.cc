@@ -149,8 +149,23 @@ Status RunAssess(const AssessFlags& flags) {
   if (flags.merge && !flags.shard.empty()) return UsageError("--merge puts all shards together: leave --shard out");
   INFENCLAVE_ASSIGN_OR_RETURN(const Network model,
                               LoadNetwork(flags.model, flags.preprocessing, flags.labels, "--preprocessing"));
-  INFENCLAVE_ASSIGN_OR_RETURN(const Network oracle, LoadNetwork(flags.oracle, flags.oracle_preprocessing,
-                                                                flags.oracle_labels, "--oracle-preprocessing"));
+  Network oracle;
+  std::unique_ptr<RemoteModel> remote;
+  if (RemoteModel::IsUrl(flags.oracle)) {
+    if (flags.oracle_preprocessing.empty()) {
+      return UsageError("--oracle on a server does not say how photographs are prepared: give --oracle-preprocessing");
+    }
+    INFENCLAVE_ASSIGN_OR_RETURN(oracle.preprocessing, LoadPreprocessing(flags.oracle_preprocessing));
+    if (!flags.oracle_labels.empty()) {
+      INFENCLAVE_ASSIGN_OR_RETURN(oracle.labels, LoadLabels(flags.oracle_labels));
+    }
+    INFENCLAVE_ASSIGN_OR_RETURN(remote, RemoteModel::Connect(flags.oracle));
+    options.oracle = *remote;
+  } else {
+    INFENCLAVE_ASSIGN_OR_RETURN(
+        oracle, LoadNetwork(flags.oracle, flags.oracle_preprocessing, flags.oracle_labels, "--oracle-preprocessing"));
+    options.oracle = oracle.model.graph;
+  }
   Network known;
   if (!flags.known.empty()) {
     INFENCLAVE_ASSIGN_OR_RETURN(
@@ -166,7 +181,6 @@ Status RunAssess(const AssessFlags& flags) {
   options.model_path = flags.model;
   options.oracle_path = flags.oracle;
   options.model = &model.model.graph;
-  options.oracle = &oracle.model.graph;
   options.images = flags.images;
   options.out = flags.out;
   options.cuts = flags.cuts;
@@ -210,7 +224,9 @@ Command AssessCommand() {
   command.example = "infenclave assess lite0.onnx --oracle lite2.onnx --images photographs -o assessment --maps 16";
   command.declare = [flags](Flags& f) {
     f.Text("MODEL", &flags->model, "the network to be cut (ONNX)", true);
-    f.Text("--oracle", &flags->oracle, "an independently trained classifier (ONNX), which judges the feature maps",
+    f.Text("--oracle", &flags->oracle,
+           "an independently trained classifier, which judges the feature maps: ONNX, or grpc://HOST:PORT/MODEL on an "
+           "OIP server",
            true);
     f.Text("--images", &flags->images, "folder of photographs; 24 or more to decide anything", true);
     f.Text("-o", &flags->out, "folder for report.html, assessment.json and the state of the work", true);

@@ -8,10 +8,17 @@
 #include <atomic>
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
+#include <mutex>
 
 #include "assessment/assessment_json.h"
+#include "assessment/remote_model.h"
+#include "engine/compiled_network.h"
 #include "nlohmann/json.hpp"
+#include "oip/grpc_server.h"
+#include "oip/infer.h"
+#include "oip/service.h"
 #include "tests/assessment/toy.h"
 
 namespace infenclave {
@@ -38,7 +45,7 @@ class ToyAssessment {
   }
   StatusOr<std::optional<AssessResult>> Run(const ProgressFn& progress = kQuiet) {
     options.model = &model;
-    options.oracle = &oracle;
+    options.oracle = oracle;
     return Assess(options, progress);
   }
   AssessResult Result() {
@@ -195,6 +202,90 @@ TEST(Assess, ShardsMergeToTheWhole) {
   sharded.options.shard = {};
   sharded.options.merge = true;
   EXPECT_EQ(Lasting(sharded.Result().assessment), Lasting(whole.Result().assessment));
+}
+
+// The toys' oracle behind the Open Inference Protocol, as a server with an accelerator would be.
+class OracleServer final : public OipModel {
+ public:
+  explicit OracleServer(const Graph& oracle, int64_t batch = -1)
+      : info_{"judge",
+              "3",
+              "test",
+              {{"image", "FP32", {batch, 3, kToySide, kToySide}}},
+              {{"scores", "FP32", {batch, 10}}},
+              {}},
+        network_(CompiledNetwork::Compile(oracle, {}).value()) {
+    auto server = GrpcServer::Start("127.0.0.1:0", {&service_}, 1 << 22);
+    EXPECT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+  }
+  ~OracleServer() override { server_->Shutdown(std::chrono::seconds(1)); }
+  const ModelInfo& info() const override { return info_; }
+  bool ready() const override { return true; }
+  void Infer(InferCall* call) override {
+    const auto input = ReadF32Input(call->request(), "image");
+    if (!input.ok()) return call->Finish(input.status());
+    const int64_t n = input->shape[0];
+    std::vector<float> pictures(input->data.size() / sizeof(float)), scores(n * 10);
+    std::memcpy(pictures.data(), input->data.data(), input->data.size());
+    const std::lock_guard lock(mutex_);
+    asked_ += n;
+    for (int64_t i = 0; i < n; ++i) {
+      const TensorView inputs[] = {{DType::kF32, {1, 3, kToySide, kToySide}, &pictures[i * 3 * kToySide * kToySide]}};
+      const MutableTensorView outputs[] = {{DType::kF32, {1, 10}, &scores[i * 10]}};
+      if (const Status status = network_.Run(inputs, outputs); !status.ok()) return call->Finish(status);
+    }
+    AddF32Output(call->response(), "scores", {n, 10},
+                 {reinterpret_cast<const uint8_t*>(scores.data()), scores.size() * sizeof(float)},
+                 FormOf(call->request()));
+    call->Finish(OkStatus());
+  }
+  std::string Url() const { return Concat("grpc://", server_->address(), "/judge"); }
+  int64_t asked() const { return asked_; }
+
+ private:
+  const ModelInfo info_;
+  std::mutex mutex_;
+  CompiledNetwork network_;
+  int64_t asked_ = 0;
+  OipService service_{"test", this};
+  std::unique_ptr<GrpcServer> server_;
+};
+
+TEST(Assess, AnOracleOnAServerJudgesAsItDoesHere) {
+  ToyAssessment here("oracle-here", 8);
+  const Assessment want = here.Result().assessment;
+  for (int64_t batch : {-1, 1}) {  // any, or one at a time
+    const OracleServer server(here.oracle, batch);
+    const auto remote = RemoteModel::Connect(server.Url());
+    ASSERT_TRUE(remote.ok()) << remote.status();
+    ToyAssessment there(Concat("oracle-there", batch), 8);
+    there.options.model = &there.model;
+    there.options.oracle = **remote;
+    there.options.oracle_path = server.Url();
+    const auto result = Assess(there.options, kQuiet);
+    ASSERT_TRUE(result.ok()) << result.status();
+    const Assessment& got = (*result)->assessment;
+    EXPECT_GT(server.asked(), 8);
+    for (size_t cut = 0; cut < want.cuts.size(); ++cut) {
+      ASSERT_EQ(got.cuts[cut].kl.has_value(), want.cuts[cut].kl.has_value());
+      if (!want.cuts[cut].kl) continue;
+      EXPECT_NEAR(got.cuts[cut].kl->auc.value, want.cuts[cut].kl->auc.value, 1e-9);
+      EXPECT_NEAR(got.cuts[cut].kl->ratio_median, want.cuts[cut].kl->ratio_median, 1e-4);
+    }
+  }
+}
+
+TEST(Assess, SaysWhatIsWrongWithAnOracleOnAServer) {
+  const Graph oracle = ToyOracle(10, 0.3f);
+  const OracleServer server(oracle);
+  EXPECT_THAT(RemoteModel::Connect(server.Url() + "s").status().ToString(), HasSubstr("judges"));
+  EXPECT_THAT(RemoteModel::Connect("grpc://127.0.0.1:1/judge").status().ToString(), HasSubstr("grpc://127.0.0.1:1"));
+  EXPECT_THAT(RemoteModel::Connect("grpc://nowhere").status().ToString(), HasSubstr("is not grpc://HOST:PORT/MODEL"));
+  const auto remote = RemoteModel::Connect(server.Url());
+  ASSERT_TRUE(remote.ok()) << remote.status();
+  EXPECT_THAT(Oracle::Create(**remote, ToyPreprocessing(16), 1).status().ToString(),
+              HasSubstr("choose it with --oracle-preprocessing"));
 }
 
 TEST(Assess, SamplesMapsBySeedAndSaysSo) {

@@ -43,7 +43,7 @@ class ToyRecovery {
   }
   StatusOr<std::optional<AssessResult>> Run() {
     options.model = &model;
-    options.oracle = &oracle;
+    options.oracle = oracle;
     return Assess(options, kQuiet);
   }
   Assessment Result() {
