@@ -82,10 +82,10 @@ struct WinogradRun {
     alignas(64) static constexpr Bf16 kZeros[kLanes] = {};
     for (int64_t y = 0; y < 4; ++y) {
       const bool row = top + y >= 0 && top + y < p.height;
-      const Bf16* from = image + ((top + y) * p.width + left) * kLanes;
+      const int64_t from = ((top + y) * p.width + left) * kLanes;
       for (int64_t x = 0; x < 4; ++x) {
         const bool there = row && left + x >= 0 && left + x < p.width;
-        d[y][x] = Load(there ? from + x * kLanes : kZeros);
+        d[y][x] = Load(there ? image + from + x * kLanes : kZeros);
       }
     }
   }
