@@ -1,9 +1,13 @@
-// What can be read of a running enclave by who may read every process: no key, pixel, label or weight, for they lie in
-// memory that the kernel itself does not map. As root only, and where the kernel has memfd_secret.
+// What an enclave leaves to read. While it runs, to who may read every process: no key, pixel, label or weight, for
+// they lie in memory that the kernel itself does not map (as root only, and where the kernel has memfd_secret); nothing
+// in /proc; no open file. When it crashes: no core. At any time: no temporary file.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +19,7 @@
 #include "base/file.h"
 #include "host/enclave_link.h"
 #include "tests/enclave/harness.h"
+#include "tests/host/raw_enclave.h"
 
 namespace infenclave {
 namespace {
@@ -94,6 +99,80 @@ TEST(Memory, NoSecretOfARunningEnclaveCanBeRead) {
   for (size_t i = 0; i < pictures.size(); ++i) {
     EXPECT_FALSE(Holds(dump, Raw(pictures[i], 48, 24))) << "pixels of picture " << i;
   }
+}
+
+// ---- what else is left --------------------------------------------------------------------------------------------
+struct TemporaryFolder {
+  std::string path = testing::TempDir() + "/infenclave-traces-XXXXXX";
+  TemporaryFolder() { INFENCLAVE_CHECK(::mkdtemp(path.data()) != nullptr); }
+  ~TemporaryFolder() { std::filesystem::remove_all(path); }
+  bool empty() const { return std::filesystem::is_empty(path); }
+};
+
+void Serve(const TestBundle& bundle, const RawEnclave& enclave) {
+  const TestHost host(bundle, [&](ByteSpan call) { return enclave.Call(call, 0); });
+  ASSERT_EQ(host.Provision(), OkStatus());
+  for (uint32_t seed = 0; seed < 3; ++seed) ASSERT_TRUE(host.Classify(RandomPicture(seed)).ok());
+}
+
+TEST(Traces, ACrashLeavesNoCore) {
+  const TemporaryFolder folder;
+  const std::filesystem::path before = std::filesystem::current_path();
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_CORE, &limit), 0);
+  const rlimit unlimited{limit.rlim_max, limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_CORE, &unlimited), 0);
+  std::filesystem::current_path(folder.path);  // where cores go by default
+  int status = 0;
+  if (const pid_t other = ::fork(); other == 0) {
+    ::raise(SIGSEGV);
+  } else {
+    ::waitpid(other, &status, 0);
+  }
+  const bool others_leave_cores = WCOREDUMP(status);
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path)) std::filesystem::remove(entry);
+  const TestBundle bundle;
+  {
+    RawEnclave enclave(bundle, {});
+    Serve(bundle, enclave);
+    ::kill(enclave.process().pid(), SIGSEGV);
+    status = enclave.process().Wait();
+  }
+  std::filesystem::current_path(before);
+  ::setrlimit(RLIMIT_CORE, &limit);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+  EXPECT_FALSE(WCOREDUMP(status));
+  EXPECT_TRUE(folder.empty());
+  if (!others_leave_cores) GTEST_SKIP() << "NO PROCESS LEAVES A CORE HERE: not tested";
+}
+
+TEST(Traces, NothingInProcNorInOpenOrTemporaryFiles) {
+  if (::geteuid() != 0) GTEST_SKIP() << "NOT ROOT: not tested";
+  const TestBundle bundle;
+  const TemporaryFolder temporary;
+  RawEnclave enclave(bundle, {}, {"TMPDIR=" + temporary.path});
+  Serve(bundle, enclave);
+  const std::string proc = Concat("/proc/", enclave.process().pid());
+  for (const char* file : {"cmdline", "environ", "comm", "status", "stat", "maps", "smaps", "io", "mountinfo"}) {
+    const StatusOr<Bytes> bytes = ReadFile(Concat(proc, "/", file), 16 << 20);
+    ASSERT_TRUE(bytes.ok()) << bytes.status();
+    for (const ByteSpan secret : {bundle.frontnet_key.span().first(16), bundle.mapping_key.span().first(16)}) {
+      EXPECT_FALSE(Holds({*bytes}, secret)) << file;
+      EXPECT_FALSE(Holds({*bytes}, AsBytes(HexEncode(secret)))) << file;
+    }
+    EXPECT_FALSE(Holds({*bytes}, AsBytes(bundle.mapping.labels[0]))) << file;
+  }
+  int descriptors = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(proc + "/fd")) {
+    const std::string target = std::filesystem::read_symlink(entry).string();
+    if (std::stoi(entry.path().filename()) > 2) {  // the standard streams are the test's own
+      EXPECT_THAT(target,
+                  testing::MatchesRegex("(socket:.*)|(anon_inode:\\[eventfd\\])|(/memfd:infenclave-channel.*)"));
+    }
+    ++descriptors;
+  }
+  EXPECT_GT(descriptors, 5);
+  EXPECT_TRUE(temporary.empty());
 }
 
 }  // namespace
