@@ -33,6 +33,13 @@ install(FILES "${packaging}/changelog.Debian.gz" "${packaging}/NEWS.gz" deploy/d
         DESTINATION share/doc/infenclave COMPONENT runtime)
 install(FILES deploy/debian/lintian-overrides DESTINATION share/lintian/overrides RENAME infenclave COMPONENT runtime)
 install(FILES deploy/systemd/infenclave@.service DESTINATION /lib/systemd/system COMPONENT runtime)
+# The bill of materials is made while packing, when nothing else runs Ninja.
+find_package(Python3 COMPONENTS Interpreter REQUIRED)
+install(CODE "execute_process(COMMAND \"${Python3_EXECUTABLE}\" -B \"${CMAKE_SOURCE_DIR}/tools/sbom.py\"
+  \"${PROJECT_VERSION}\" \"${CMAKE_SOURCE_DIR}\" \"${CMAKE_BINARY_DIR}\"
+  \"${CMAKE_BINARY_DIR}/infenclave-enclave\" \"${CMAKE_BINARY_DIR}/infenclave\"
+  OUTPUT_FILE \"${packaging}/sbom.cdx.json\" COMMAND_ERROR_IS_FATAL ANY)" COMPONENT runtime)
+install(FILES "${packaging}/sbom.cdx.json" DESTINATION share/doc/infenclave COMPONENT runtime)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME infenclave)

@@ -1,7 +1,9 @@
-"""What the enclave trusts: lines of code of each trusted module, and the shared libraries that infenclave-enclave loads.
+"""What the enclave trusts: lines of code and size of each trusted module, and the shared libraries that
+infenclave-enclave loads.
 
 Usage: tcb_report.py EXECUTABLE SOURCE_DIR MODULE...   (`cmake --build build --target tcb` runs it)
-A line counts if it holds more than white space and a // comment.
+A line counts if it holds more than white space and a // comment. A module's size is that of its machine code and data in
+the static library beside EXECUTABLE; the linker takes from it what the enclave uses.
 """
 import pathlib
 import re
@@ -13,6 +15,12 @@ def lines_of_code(folder):
     files = sorted(f for f in folder.iterdir() if f.suffix in (".h", ".cc"))
     code = sum(1 for f in files for line in f.read_text().splitlines() if line.split("//")[0].strip())
     return len(files), code
+
+
+def size_of_code(library):
+    out = subprocess.run(["size", "--totals", str(library)], check=True, capture_output=True, text=True).stdout
+    text, data = out.splitlines()[-1].split()[:2]
+    return int(text) + int(data)
 
 
 def libraries(executable):
@@ -34,13 +42,15 @@ def package_of(library):
 
 def main():
     executable, source = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    print(f"{'module':<12}{'files':>7}{'lines':>9}")
-    total = 0
+    print(f"{'module':<12}{'files':>7}{'lines':>9}{'KiB':>9}")
+    total = total_size = 0
     for module in sys.argv[3:]:
         files, code = lines_of_code(source / "src" / module)
+        size = size_of_code(executable.parent / "src" / module / f"libinfenclave_{module}.a")
         total += code
-        print(f"{module:<12}{files:>7}{code:>9}")
-    print(f"{'sum':<12}{'':>7}{total:>9}\n")
+        total_size += size
+        print(f"{module:<12}{files:>7}{code:>9}{size / 2**10:>9.0f}")
+    print(f"{'sum':<12}{'':>7}{total:>9}{total_size / 2**10:>9.0f}\n")
     size = executable.stat().st_size
     print(f"{executable.name}: {size / 2**20:.2f} MiB, and the libraries that it loads\n")
     print(f"{'MiB':>8}  {'library':<46}package")

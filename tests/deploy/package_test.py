@@ -1,5 +1,6 @@
 """The Debian package, made from this build: lintian has nothing to say, and its programs run from where it puts them."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -46,6 +47,26 @@ class DebianPackage(unittest.TestCase):
         for library in ("libgrpc++1.51", "libdnnl2", "libssl3", "libonnx1", "libprometheus-cpp-core1.0"):
             self.assertIn(library, depends)
         self.assertNotIn("torch", depends)
+
+    def test_the_bill_of_materials_names_what_it_needs(self):
+        """A check against dpkg-shlibdeps, which worked out Depends by itself, and of the versions against dpkg."""
+        bill = json.loads((self.root / "usr/share/doc/infenclave/sbom.cdx.json").read_text())
+        self.assertEqual((bill["bomFormat"], bill["specVersion"]), ("CycloneDX", "1.5"))
+        self.assertEqual(bill["metadata"]["component"]["version"], sh("dpkg-deb", "-f", self.package, "Version").split("-")[0])
+        parts = {part["name"]: part for part in bill["components"]}
+        self.assertEqual(bill["dependencies"][0]["dependsOn"], [part["bom-ref"] for part in bill["components"]])
+
+        def has(name, key, value):
+            return {"name": f"infenclave:{key}", "value": value} in parts[name]["properties"]
+
+        for needed in sh("dpkg-deb", "-f", self.package, "Depends").split(","):
+            name = needed.split()[0]
+            self.assertTrue(has(name, "use", "loaded"), name)
+            self.assertEqual(parts[name]["version"], sh("dpkg-query", "-W", "-f", "${Version}", name))
+        for headers in ("libcli11-dev", "nlohmann-json3-dev", "libtomlplusplus-dev"):  # they are nothing else
+            self.assertTrue(has(headers, "use", "compiled in"), headers)
+        self.assertTrue(has("libdnnl2", "trusted", "true"))
+        self.assertFalse(has("libgrpc++1.51", "trusted", "true"))
 
     def test_the_manual_names_every_command(self):
         page = sh("zcat", self.root / "usr/share/man/man1/infenclave.1.gz")
