@@ -21,6 +21,7 @@ struct Options {
 };
 
 Status Run(const Options& options) {
+  RaiseDescriptorLimit();
   StopSignal stop;
   const RememberedLayerChoices remembered;
   ServeLog log(options.log == "json", &std::cerr);

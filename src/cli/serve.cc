@@ -181,6 +181,7 @@ ConfidentialServer::Options ServerOptions(const Options& options, int max_in_fli
 }
 
 Status Serve(const Options& options) {
+  RaiseDescriptorLimit();
   StopSignal stop(true);
   const RememberedLayerChoices remembered;
   ServeLog log(options.log == "json", &std::cerr);  // outlives the server, whose requests it logs

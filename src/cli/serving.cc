@@ -1,6 +1,7 @@
 #include "cli/serving.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -34,6 +35,13 @@ std::optional<int> StopSignal::Next(std::chrono::milliseconds wait) {
   if (signal < 0) return std::nullopt;
   if (signal != SIGHUP) pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   return signal;
+}
+
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void PrintReady(bool json, const std::string& address, const std::string& http, const std::string& text) {

@@ -27,6 +27,10 @@ class StopSignal {
   const bool with_hangup_;
 };
 
+// As many descriptors as may be had without asking: each connection takes one, and where none is left, gRPC closes the
+// port that it listens on, for good.
+void RaiseDescriptorLimit();
+
 // The ready line, at once: `text`, or with --json {"ready":true,"address":ADDRESS}, and "http":HTTP where it is not
 // empty.
 void PrintReady(bool json, const std::string& address, const std::string& http, const std::string& text);
