@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <condition_variable>
 #include <cstdlib>
 #include <fstream>
@@ -209,6 +210,34 @@ double CpuMilliseconds() {
 Rate RateOf(int64_t done, Clock::time_point start, double cpu_before) {
   const auto requests = static_cast<double>(done);
   return {1000 * requests / Milliseconds(Clock::now() - start), (CpuMilliseconds() - cpu_before) / requests};
+}
+
+// Each engine is compiled on its own thread, as it must be, before the time starts.
+StatusOr<Rate> BareThroughput(const Graph& graph, const Image& image, std::chrono::milliseconds time) {
+  std::atomic<int64_t> done{0};
+  std::atomic<bool> failed{false};
+  std::barrier ready(Cores() + 1);
+  Clock::time_point start;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < Cores(); ++i) {
+    threads.emplace_back([&] {
+      StatusOr<Bare> bare = Bare::Make(graph);
+      if (!bare.ok() || !bare->Run(image).ok()) failed = true;
+      ready.arrive_and_wait();  // all are compiled
+      ready.arrive_and_wait();  // the clock runs
+      while (!failed && Clock::now() - start < time) {
+        if (!bare->Run(image).ok()) failed = true;
+        ++done;
+      }
+    });
+  }
+  ready.arrive_and_wait();
+  const double cpu = CpuMilliseconds();
+  start = Clock::now();
+  ready.arrive_and_wait();
+  for (std::thread& thread : threads) thread.join();
+  if (failed) return Internal("the engine failed");
+  return RateOf(done, start, cpu);
 }
 
 StatusOr<Rate> ServedThroughput(Client& client, const Image& image, std::chrono::milliseconds time) {

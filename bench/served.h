@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "client/client.h"
+#include "engine/compiled_network.h"
 #include "graph/graph.h"
 #include "host/confidential_server.h"
 
@@ -37,6 +38,31 @@ struct ServedOptions {
   int max_batch = kBuiltinBatch;
 };
 
+// The network alone: normalises the pixels and computes.
+class Bare {
+ public:
+  static StatusOr<Bare> Make(const Graph& graph) {
+    INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(graph, EngineOptions{}));
+    return Bare(std::move(network), BenchPreprocessing(graph));
+  }
+  Status Run(const Image& image) {
+    Normalize(preprocessing_, image.rgb, in_.as<float>());
+    const TensorView in = in_.view();
+    const MutableTensorView out = out_.mutable_view();
+    return network_.Run({&in, 1}, {&out, 1});
+  }
+
+ private:
+  Bare(CompiledNetwork network, Preprocessing preprocessing)
+      : network_(std::move(network)),
+        preprocessing_(preprocessing),
+        in_(DType::kF32, network_.input_shapes()[0]),
+        out_(DType::kF32, network_.output_shapes()[0]) {}
+  CompiledNetwork network_;
+  Preprocessing preprocessing_;
+  Tensor in_, out_;
+};
+
 // A served bundle of the network, provisioned, and a client of it.
 struct Service {
   std::filesystem::path folder;
@@ -55,6 +81,9 @@ struct Rate {
   double per_second = 0, cpu_ms = 0;
 };
 Rate RateOf(int64_t done, std::chrono::steady_clock::time_point start, double cpu_before);
+
+// Requests a second of the engine alone, with one per core.
+StatusOr<Rate> BareThroughput(const Graph& graph, const Image& image, std::chrono::milliseconds time);
 
 // Requests a second, with a bounded number in flight: those that end in a window of `time`, which opens when the
 // service is busy and closes while it still is.

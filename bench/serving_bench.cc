@@ -7,17 +7,13 @@
 //   throughput  as many requests as keep every core busy; the share that is kept. The service computes some of those
 //               that wait together; the engine one by one, which is where it is fastest (infenclave bench --batch)
 #include <algorithm>
-#include <atomic>
-#include <barrier>
 #include <cstdint>
 #include <cstdlib>
 #include <iomanip>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "bench/served.h"
-#include "engine/compiled_network.h"
 #include "graph/cuts.h"
 #include "import/model.h"
 
@@ -32,31 +28,6 @@ struct Options {
   std::string model, cut;
   int rounds = 10;
   bool json = false;
-};
-
-// The network alone: normalises the pixels and computes.
-class Bare {
- public:
-  static StatusOr<Bare> Make(const Graph& graph) {
-    INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(graph, EngineOptions{}));
-    return Bare(std::move(network), BenchPreprocessing(graph));
-  }
-  Status Run(const Image& image) {
-    Normalize(preprocessing_, image.rgb, in_.as<float>());
-    const TensorView in = in_.view();
-    const MutableTensorView out = out_.mutable_view();
-    return network_.Run({&in, 1}, {&out, 1});
-  }
-
- private:
-  Bare(CompiledNetwork network, Preprocessing preprocessing)
-      : network_(std::move(network)),
-        preprocessing_(preprocessing),
-        in_(DType::kF32, network_.input_shapes()[0]),
-        out_(DType::kF32, network_.output_shapes()[0]) {}
-  CompiledNetwork network_;
-  Preprocessing preprocessing_;
-  Tensor in_, out_;
 };
 
 // Where half of the work is inside: the cut at which both sides are busy.
@@ -87,35 +58,6 @@ Status Repeat(int runs, std::vector<double>& ms, const F& one) {
   return OkStatus();
 }
 
-// Requests a second, with one engine per core. Each is compiled on its own thread, as it must be, before the time
-// starts.
-StatusOr<Rate> BareThroughput(const Graph& graph, const Image& image) {
-  std::atomic<int64_t> done{0};
-  std::atomic<bool> failed{false};
-  std::barrier ready(Cores() + 1);
-  Clock::time_point start;
-  std::vector<std::thread> threads;
-  for (int i = 0; i < Cores(); ++i) {
-    threads.emplace_back([&] {
-      StatusOr<Bare> bare = Bare::Make(graph);
-      if (!bare.ok() || !bare->Run(image).ok()) failed = true;
-      ready.arrive_and_wait();  // all are compiled
-      ready.arrive_and_wait();  // the clock runs
-      while (!failed && Clock::now() - start < kThroughputTime) {
-        if (!bare->Run(image).ok()) failed = true;
-        ++done;
-      }
-    });
-  }
-  ready.arrive_and_wait();
-  const double cpu = CpuMilliseconds();
-  start = Clock::now();
-  ready.arrive_and_wait();
-  for (std::thread& thread : threads) thread.join();
-  if (failed) return Internal("the engine failed");
-  return RateOf(done, start, cpu);
-}
-
 struct Result {
   std::vector<double> half_load_ms;  // of each request
   std::vector<double> bare_ms, served_ms;
@@ -134,7 +76,7 @@ Status Measure(const Graph& graph, Client& client, int rounds, Result& result) {
   for (int round = 0; round < rounds; ++round) {
     INFENCLAVE_RETURN_IF_ERROR(Repeat(kLatencyRuns, result.bare_ms, run_bare));
     INFENCLAVE_RETURN_IF_ERROR(Repeat(kLatencyRuns, result.served_ms, run_served));
-    INFENCLAVE_ASSIGN_OR_RETURN(const Rate engine, BareThroughput(graph, image));
+    INFENCLAVE_ASSIGN_OR_RETURN(const Rate engine, BareThroughput(graph, image, kThroughputTime));
     INFENCLAVE_ASSIGN_OR_RETURN(const Rate served, ServedThroughput(client, image, kThroughputTime));
     result.bare_rate.push_back(engine.per_second);
     result.served_rate.push_back(served.per_second);
