@@ -120,6 +120,30 @@ class Deploy(unittest.TestCase):
         self.assertEqual(config.platform, "onnxruntime_onnx")
         self.assertEqual(config.max_batch_size, 64)
 
+    def test_gramines_manifest(self):
+        """Rendered by Jinja, as gramine-manifest does it: no debugging, evidence by DCAP, and every file that is mounted
+        is measured, but for the bundle, which its owner has signed."""
+        python = peers.python("Jinja2==3.1.6")
+        render = """
+import json, sys, tomllib, jinja2
+gramine = {"libos": "/g/libsysdb.so", "runtimedir": lambda: "/g/runtime"}
+text = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(sys.stdin.read()).render(
+    gramine=gramine, enclave="/bin/enclave", bundle="/srv/b", arch_libdir="/lib/x")
+print(json.dumps(tomllib.loads(text)))"""
+        template = (DEPLOY / "gramine/infenclave.manifest.template").read_text()
+        manifest = json.loads(self.sh(python, "-c", render, input=template))
+        sgx, mounts = manifest["sgx"], {m["path"]: m["uri"] for m in manifest["fs"]["mounts"]}
+        self.assertEqual((sgx["debug"], sgx["remote_attestation"], sgx["edmm_enable"]), (False, "dcap", True))
+        self.assertIn(manifest["libos"]["entrypoint"], mounts)
+        trusted = {uri.rstrip("/") for uri in sgx["trusted_files"]}
+        self.assertEqual({uri for uri in mounts.values()} - trusted, {"file:/srv/b"})
+        self.assertEqual(sgx["allowed_files"], ["file:/srv/b/"])
+        self.assertIn("file:/g/libsysdb.so", trusted)
+        self.assertNotIn("loader.insecure__use_host_env", template)
+        usage = subprocess.run([os.environ["INFENCLAVE_BINARY_DIR"] + "/infenclave-enclave"], capture_output=True, text=True)
+        for option in re.findall(r"(?m)^# +gramine-sgx infenclave (.*)$", template)[0].split()[::2]:
+            self.assertIn(option, usage.stdout + usage.stderr)
+
     def test_the_image_takes_what_cpack_makes(self):
         text = (DEPLOY / "Containerfile").read_text()
         self.assertIn("COPY infenclave_*.deb", text)
