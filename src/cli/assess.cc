@@ -8,6 +8,7 @@
 
 #include "assessment/assessment_json.h"
 #include "cli/command.h"
+#include "cli/cores.h"
 #include "cli/model_files.h"
 #include "cli/progress.h"
 #include "image/image.h"
@@ -195,7 +196,7 @@ Status RunAssess(const AssessFlags& flags) {
   options.ir_noise = flags.ir_noise;
   options.ir_views = static_cast<int>(flags.ir_views);
   options.margins = flags.margins;
-  options.threads = static_cast<int>(flags.threads);
+  options.threads = flags.threads > 0 ? static_cast<int>(flags.threads) : AvailableCores();
   options.merge = flags.merge;
   options.command = TypedCommand();
   options.version = INFENCLAVE_VERSION;

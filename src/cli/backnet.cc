@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <iostream>
-#include <thread>
 
 #include "bundle/bundle.h"
 #include "cli/command.h"
+#include "cli/cores.h"
 #include "cli/layer_choices.h"
 #include "cli/serving.h"
 #include "host/backnet_server.h"
@@ -27,8 +27,7 @@ Status Run(const Options& options) {
   ServeLog log(options.log == "json", &std::cerr);
   INFENCLAVE_ASSIGN_OR_RETURN(Bundle bundle, OpenBundle(options.bundle));
   const Manifest& manifest = bundle.manifest;
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  const int workers = options.workers > 0 ? static_cast<int>(options.workers) : cores;
+  const int workers = options.workers > 0 ? static_cast<int>(options.workers) : AvailableCores();
   INFENCLAVE_ASSIGN_OR_RETURN(
       BackNetFactory backnet,
       BuiltinBackNet(bundle.backnet_onnx, {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape}));

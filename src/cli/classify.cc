@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "cli/collateral.h"
 #include "cli/command.h"
+#include "cli/cores.h"
 #include "cli/progress.h"
 #include "cli/serving.h"
 #include "client/client.h"
@@ -100,7 +101,7 @@ class Classifier {
 
   Classifier(Client* client, Paths* paths) : client_(client), paths_(paths) {
     const size_t threads =
-        std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), paths->size().value_or(kMaxInFlight));
+        std::min<size_t>(static_cast<size_t>(AvailableCores()), paths->size().value_or(kMaxInFlight));
     for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
   }
   ~Classifier() {

@@ -16,6 +16,13 @@ constexpr char kEnd[] =
     "Exit status: 0 done, 1 failed, 2 wrong usage, 3 refused (evidence, signature or policy).\n"
     "Help for one command, with an example: infenclave COMMAND --help";
 
+// Messages quote what files and servers say, which may not steer a terminal.
+std::string Printable(std::string message) {
+  std::ranges::replace_if(
+      message, [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
+  return message;
+}
+
 class CliFlags : public Flags {
  public:
   explicit CliFlags(CLI::App* app) : app_(app) {}
@@ -152,7 +159,7 @@ int RunCommandLine(std::span<const Command> commands, std::vector<std::string> a
   out.flush();
   if (status.ok() && !out) status = ResourceExhausted("standard output: cannot be written");
   if (!status.ok()) {
-    err << prefix << ": " << status.message() << "\n";
+    err << prefix << ": " << Printable(MessageOf(status)) << "\n";
     if (IsUsageError(status)) err << "Try '" << prefix << " --help'.\n";
   }
   return ExitStatusOf(status);

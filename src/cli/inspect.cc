@@ -15,6 +15,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Each cut's FrontNet is copied, and compiled for what it takes, so the work grows with the square of a network's
+// depth. Classifiers stay far below these; a hostile model does not.
+constexpr size_t kMaxCuts = 2048, kMaxCompiledNodes = size_t{1} << 18;
+
 struct InspectFlags {
   std::string model;
   bool json = false;
@@ -28,9 +32,10 @@ struct Cut {
 };
 
 // What the engine really takes: weights as it packs them, and its arena with padding and scratch. Where it cannot
-// compute the part, the plan of the graph stands.
-Status TakeMemoryFromEngine(const Graph& front, Cost& cost) {
-  if (cost.opaque) return OkStatus();
+// compute the part, or has compiled enough, the plan of the graph stands.
+Status TakeMemoryFromEngine(const Graph& front, size_t& nodes_left, Cost& cost) {
+  if (cost.opaque || front.nodes.size() > nodes_left) return OkStatus();
+  nodes_left -= front.nodes.size();
   StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(front, {});
   if (network.status().code() == StatusCode::kUnimplemented) return OkStatus();
   INFENCLAVE_RETURN_IF_ERROR(network.status());
@@ -41,12 +46,16 @@ Status TakeMemoryFromEngine(const Graph& front, Cost& cost) {
 
 StatusOr<std::vector<Cut>> DescribeCuts(const Graph& graph) {
   INFENCLAVE_ASSIGN_OR_RETURN(std::vector<ValueId> points, CutPoints(graph));
+  if (points.size() > kMaxCuts) {
+    return InvalidArgument("the network has ", points.size(), " cut points, at most ", kMaxCuts, " are described");
+  }
   std::vector<Cut> cuts;
+  size_t nodes_left = kMaxCompiledNodes;
   for (ValueId id : points) {
     const Value& value = graph.value(id);
     INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(graph, id));
     INFENCLAVE_ASSIGN_OR_RETURN(Cost front, CostOf(parts.front));
-    INFENCLAVE_RETURN_IF_ERROR(TakeMemoryFromEngine(parts.front, front));
+    INFENCLAVE_RETURN_IF_ERROR(TakeMemoryFromEngine(parts.front, nodes_left, front));
     INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(value.shape));
     cuts.push_back({value.name, value.shape, elements * static_cast<int64_t>(SizeOf(value.dtype)), front});
   }
@@ -118,10 +127,11 @@ void Print(const std::string& path, const ImportedModel& model, const std::vecto
   width = std::min<size_t>(width, 60);
   auto row = [&](const std::string& name, const std::string& shape, const std::string& ir, const std::string& flops,
                  const std::string& weights, const std::string& peak) {
-    char line[256];
-    std::snprintf(line, sizeof(line), "%-*s  %-18s %9s %12s %10s %10s\n", static_cast<int>(width), name.c_str(),
-                  shape.c_str(), ir.c_str(), flops.c_str(), weights.c_str(), peak.c_str());
-    out << (name.size() > width ? name + "\n" + std::string(width, ' ') + (line + name.size()) : line);
+    char figures[256];
+    std::snprintf(figures, sizeof(figures), "  %-18s %9s %12s %10s %10s\n", shape.c_str(), ir.c_str(), flops.c_str(),
+                  weights.c_str(), peak.c_str());
+    const bool wide = name.size() > width;  // then on a line of its own
+    out << name << (wide ? "\n" : "") << std::string(wide ? width : width - name.size(), ' ') << figures;
   };
   out << "\nWhere it can be cut, and what the FrontNet up to there takes inside the enclave:\n";
   row("cut", "shape", "IR", "FLOPs", "weights", "peak");

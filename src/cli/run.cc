@@ -6,11 +6,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <thread>
 
 #include "base/file.h"
 #include "bundle/class_order.h"
 #include "cli/command.h"
+#include "cli/cores.h"
 #include "cli/model_files.h"
 #include "engine/compiled_network.h"
 #include "graph/passes.h"
@@ -31,10 +31,9 @@ struct RunFlags {
 };
 
 EngineOptions OptionsOf(const RunFlags& flags, Precision precision) {
-  unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   return {.precision = precision,
           .batch = 1,
-          .threads = flags.threads > 0 ? static_cast<int>(flags.threads) : static_cast<int>(cores)};
+          .threads = flags.threads > 0 ? static_cast<int>(flags.threads) : AvailableCores()};
 }
 
 // The network up to the tensor of that name.

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <iostream>
-#include <thread>
 
 #include "absl/strings/str_replace.h"
 #include "bundle/bundle.h"
 #include "cli/collateral.h"
 #include "cli/command.h"
+#include "cli/cores.h"
 #include "cli/layer_choices.h"
 #include "cli/serving.h"
 #include "host/confidential_server.h"
@@ -30,8 +30,7 @@ struct Options {
 bool IsBuiltin(const Options& options) { return options.backnet == "builtin"; }
 
 int Workers(const Options& options) {
-  if (options.workers > 0) return static_cast<int>(options.workers);
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return options.workers > 0 ? static_cast<int>(options.workers) : AvailableCores();
 }
 
 // `--tee auto` takes the simulated TEE for simulated bundles only, and nothing takes it for others.

@@ -7,10 +7,6 @@
 namespace infenclave {
 namespace {
 
-// What folding may allocate: a few Expands in a hostile model would otherwise ask for any amount. Nodes over the budget
-// stay nodes.
-constexpr size_t kFoldingBudget = size_t{1} << 30;
-
 bool IsFoldable(const Graph& graph, const Node& node) {
   const Operator* op = OperatorOf(node);
   if (op == nullptr || op->evaluate == nullptr || node.outputs.size() != 1) return false;
@@ -65,10 +61,14 @@ bool IsIdentity(const NodeView& v) {
 }  // namespace
 
 StatusOr<Graph> FoldConstants(Graph graph) {
+  size_t budget = kFoldingBudget;
+  return FoldConstants(std::move(graph), budget);
+}
+
+StatusOr<Graph> FoldConstants(Graph graph, size_t& budget) {
   Flow flow(graph);
   FreshNames names(graph);
   std::vector<bool> erased(graph.nodes.size());
-  size_t budget = kFoldingBudget;
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     INFENCLAVE_RETURN_IF_ERROR(InferOutputs(graph, n, flow));
     Node& node = graph.nodes[n];

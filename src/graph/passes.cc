@@ -138,10 +138,11 @@ std::vector<std::string_view> Operations(const Graph& graph) {
 }  // namespace
 
 StatusOr<Graph> Simplify(Graph graph) {
+  size_t budget = kFoldingBudget;  // for all rounds
   for (int round = 0; round < kMaxRounds; ++round) {
     std::vector<std::string_view> before = Operations(graph);
-    for (auto pass :
-         {FoldConstants, ExpandVariadic, RemoveIdentities, RecognizeOperators, FoldPad, FoldBatchNorm, RemoveDead}) {
+    INFENCLAVE_ASSIGN_OR_RETURN(graph, FoldConstants(std::move(graph), budget));
+    for (auto pass : {ExpandVariadic, RemoveIdentities, RecognizeOperators, FoldPad, FoldBatchNorm, RemoveDead}) {
       INFENCLAVE_ASSIGN_OR_RETURN(graph, pass(std::move(graph)));
     }
     if (Operations(graph) == before) break;

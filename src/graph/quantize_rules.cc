@@ -71,8 +71,9 @@ StatusOr<QuantizationParameters> QuantizationOf(const NodeView& v) {
   QuantizationParameters out;
   out.dtype = quantize ? (v.Has(2) ? v.in(2).dtype : DType::kU8) : v.in(0).dtype;
   const bool bias = !quantize && out.dtype == DType::kI32;
+  const std::string integers = Concat("'", (quantize ? v.out() : v.in(0)).name, "'");
   if (out.dtype != DType::kU8 && out.dtype != DType::kI8 && !bias) {
-    return Unimplemented("integers of type ", NameOf(out.dtype), " are not supported, u8 and i8 are");
+    return Unimplemented(integers, ": integers of type ", NameOf(out.dtype), " are not supported, u8 and i8 are");
   }
   INFENCLAVE_RETURN_IF_ERROR(CheckScales(v, v.Constant(1)));
   std::span<const float> scales = v.Constant(1)->as<float>();
@@ -80,11 +81,11 @@ StatusOr<QuantizationParameters> QuantizationOf(const NodeView& v) {
   INFENCLAVE_RETURN_IF_ERROR(ReadZero(v, out));
   const bool constant = v.Constant(0) != nullptr;
   if (!constant && (out.scales.size() != 1 || bias)) {
-    return Unimplemented(out.scales.size(), " scales of ", NameOf(out.dtype),
+    return Unimplemented(integers, " has ", out.scales.size(), " scales of ", NameOf(out.dtype),
                          " for what the network computes: one per tensor of u8 or i8 is supported");
   }
   if (constant && !quantize && (out.zero != 0 || out.dtype == DType::kU8)) {
-    return Unimplemented("constant '", v.in(0).name, "' is ", NameOf(out.dtype), " with zero point ", out.zero,
+    return Unimplemented("constant ", integers, " is ", NameOf(out.dtype), " with zero point ", out.zero,
                          ": weights must be symmetric, i8 with zero point 0");
   }
   if (out.scales.size() == 1) return out;
@@ -92,7 +93,8 @@ StatusOr<QuantizationParameters> QuantizationOf(const NodeView& v) {
   INFENCLAVE_ASSIGN_OR_RETURN(int64_t axis, NormalizeAxis(attribute, v.shape(0).size()));
   out.axis = static_cast<size_t>(axis);
   if (v.shape(0)[out.axis] != static_cast<int64_t>(out.scales.size())) {
-    return InvalidArgument(out.scales.size(), " scales for dimension ", axis, " of ", ToString(v.shape(0)));
+    return InvalidArgument(integers, " has ", out.scales.size(), " scales for dimension ", axis, " of ",
+                           ToString(v.shape(0)));
   }
   return out;
 }

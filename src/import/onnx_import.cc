@@ -25,6 +25,11 @@ constexpr size_t kMaxFoldedBytes = size_t{640} << 20;
 
 std::string DomainOf(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
 
+// Names are printed, on terminals that such characters would steer.
+bool HasControlCharacter(std::string_view name) {
+  return std::ranges::any_of(name, [](unsigned char c) { return c < ' ' || c == 0x7f; });
+}
+
 std::string Where(const onnx::NodeProto& node) {
   std::string name = node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
   return Concat(node.op_type(), " '", name, "'");
@@ -105,6 +110,7 @@ class Importer {
     size_t values = 0;
     auto reserve = [&](const std::string& name) -> Status {
       if (name.size() > kMaxNameBytes) return InvalidArgument("a tensor's name is longer than ", kMaxNameBytes);
+      if (HasControlCharacter(name)) return InvalidArgument("a tensor's name holds a control character");
       names_.Reserve(name);
       return ++values <= kMaxGraphValues ? OkStatus() : InvalidArgument("the model has too many tensors");
     };
@@ -112,6 +118,9 @@ class Importer {
     for (const auto& input : proto_.input()) INFENCLAVE_RETURN_IF_ERROR(reserve(input.name()));
     for (const auto& node : proto_.node()) {
       for (const auto& name : node.output()) INFENCLAVE_RETURN_IF_ERROR(reserve(name));
+      if (HasControlCharacter(node.op_type()) || HasControlCharacter(node.domain())) {
+        return InvalidArgument("an operator's name holds a control character");
+      }
     }
     return OkStatus();
   }

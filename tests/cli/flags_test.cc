@@ -122,5 +122,10 @@ TEST(CommandLine, HelpShowsTheExample) {
   EXPECT_THAT(RunWith({"--version"}).out, StartsWith("infenclave 0."));
 }
 
+TEST(RunCommandLine, MessagesDoNotSteerTheTerminal) {
+  Result result = RunWith({"bench", "m.onnx"}, [] { return InvalidArgument("node '\x1b]0;title\x07\n\x7f'"); });
+  EXPECT_EQ(result.err, "infenclave bench: node '?]0;title???'\n");
+}
+
 }  // namespace
 }  // namespace infenclave

@@ -159,6 +159,20 @@ TEST(FoldConstants, DoesNotLetASmallModelFillTheMemory) {
   EXPECT_EQ(graph->nodes.size(), 1u);
 }
 
+TEST(FoldConstants, HasOneBudgetForAllRounds) {
+  GraphBuilder b;
+  ValueId side = b.Ints("side", {1 << 14, 8000});  // 500 MiB, of which two fit
+  ValueId sum = b.Input("x", {1});
+  for (int i = 0; i < 6; ++i) {
+    ValueId large = b.Op("Expand", {b.Floats(Concat("one", i), {1}, {1}), side}, Concat("large", i));
+    sum =
+        b.Op("Add", {sum, b.Op("ReduceMax", {large}, Concat("max", i), {{"keepdims", int64_t{0}}})}, Concat("sum", i));
+  }
+  StatusOr<Graph> graph = Simplify(b.Build({sum}));
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(std::count_if(graph->nodes.begin(), graph->nodes.end(), [](const Node& n) { return n.op == "Expand"; }), 4);
+}
+
 TEST(RemoveIdentities, LeavesNoneAndKeepsTheOutputsName) {
   GraphBuilder b;
   ValueId x = b.Input("x", {1, 4, 2, 2});

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <tuple>
 
@@ -251,6 +253,74 @@ TEST(OnnxImport, RefusalsNameNodeOperatorAndAttribute) {
   for (const auto& [builder, wanted] : cases) {
     std::string message = Refusal(builder);
     EXPECT_NE(message.find(wanted), std::string::npos) << "got: " << message << "\nwant: " << wanted;
+  }
+}
+
+// A convolution of u8 with weights in i8, as exporters write it.
+OnnxBuilder QuantizedConvolution() {
+  OnnxBuilder b;
+  b.Input("x", {1, 2, 4, 4}).Output("y");
+  b.Floats("scale", {}, {0.5f});
+  b.Integers("zero", TensorProto::UINT8, {}, {3});
+  b.Node("QuantizeLinear", {"x", "scale", "zero"}, {"q"});
+  b.Node("DequantizeLinear", {"q", "scale", "zero"}, {"d"});
+  b.Integers("weights", TensorProto::INT8, {2, 2, 1, 1}, {1, -2, 3, -4});
+  b.Floats("weight scales", {2}, {0.1f, 0.2f});
+  b.Integers("weight zeros", TensorProto::INT8, {2}, {0, 0});
+  OnnxBuilder::Set(b.Node("DequantizeLinear", {"weights", "weight scales", "weight zeros"}, {"w"}), "axis", int64_t{0});
+  b.Node("Conv", {"d", "w"}, {"y"});
+  return b;
+}
+
+onnx::TensorProto& Initializer(OnnxBuilder& b, std::string_view name) {
+  auto& all = *b.graph().mutable_initializer();
+  return *std::find_if(all.begin(), all.end(), [&](const onnx::TensorProto& t) { return t.name() == name; });
+}
+
+TEST(OnnxImport, RefusalsOfQuantisedNetworksNameTheTensor) {
+  EXPECT_EQ(Refusal(QuantizedConvolution()), "");
+  struct Case {
+    std::function<void(OnnxBuilder&)> change;
+    std::string wanted;
+  } cases[] = {
+      {[](OnnxBuilder& b) { Initializer(b, "zero").set_data_type(TensorProto::UINT16); },
+       "QuantizeLinear 'node_q': 'q': integers of type i32 are not supported, u8 and i8 are"},
+      {[](OnnxBuilder& b) { Initializer(b, "zero").set_data_type(22); },
+       "constant 'zero': element type number 22 is not supported"},
+      {[](OnnxBuilder& b) { Initializer(b, "scale").set_float_data(0, -1); }, "scale 'scale' holds -1, expected"},
+      {[](OnnxBuilder& b) { Initializer(b, "scale").set_float_data(0, std::nanf("")); }, "scale 'scale' holds nan"},
+      {[](OnnxBuilder& b) { b.graph().mutable_node(0)->set_input(1, "x"); }, "scale 'x' is not a constant f32"},
+      {[](OnnxBuilder& b) { b.graph().mutable_node(0)->set_input(1, "weight scales"); },
+       "zero point 'zero' is [], the scale [2]"},
+      {[](OnnxBuilder& b) {
+         for (int i : {1, 2}) b.graph().mutable_node(0)->set_input(i, i == 1 ? "weight scales" : "weight zeros");
+       },
+       "QuantizeLinear 'node_q': 'q' has 2 scales of i8 for what the network computes"},
+      {[](OnnxBuilder& b) { Initializer(b, "weights").set_data_type(TensorProto::UINT8); },
+       "zero point 'weight zeros' is i8, expected u8"},
+      {[](OnnxBuilder& b) {
+         for (const char* name : {"weights", "weight zeros"}) Initializer(b, name).set_data_type(TensorProto::UINT8);
+       },
+       "constant 'weights' is u8 with zero point 0: weights must be symmetric, i8 with zero point 0"},
+      {[](OnnxBuilder& b) {
+         for (int i : {0, 1}) Initializer(b, "weight zeros").set_int32_data(i, 7);
+       },
+       "constant 'weights' is i8 with zero point 7: weights must be symmetric"},
+      {[](OnnxBuilder& b) { Initializer(b, "weight zeros").set_int32_data(1, 7); },
+       "zero points 'weight zeros' differ: weights must be symmetric"},
+      {[](OnnxBuilder& b) {
+         Initializer(b, "weight scales").set_dims(0, 1);
+         Initializer(b, "weight scales").add_dims(2);
+       },
+       "scale 'weight scales' is [1,2]: one per tensor or one per channel is supported"},
+      {[](OnnxBuilder& b) { b.graph().mutable_node(2)->mutable_attribute(0)->set_i(3); },
+       "DequantizeLinear 'node_w': 'weights' has 2 scales for dimension 3 of [2,2,1,1]"},
+      {[](OnnxBuilder& b) { OnnxBuilder::Set(*b.graph().mutable_node(2), "block_size", int64_t{2}); }, "per block"},
+  };
+  for (const auto& [change, wanted] : cases) {
+    OnnxBuilder b = QuantizedConvolution();
+    change(b);
+    EXPECT_NE(Refusal(b).find(wanted), std::string::npos) << "got: " << Refusal(b) << "\nwant: " << wanted;
   }
 }
 
