@@ -53,9 +53,9 @@ StatusOr<std::vector<Cut>> DescribeCuts(const Graph& graph) {
   size_t nodes_left = kMaxCompiledNodes;
   for (ValueId id : points) {
     const Value& value = graph.value(id);
-    INFENCLAVE_ASSIGN_OR_RETURN(Partition parts, SplitAt(graph, id));
-    INFENCLAVE_ASSIGN_OR_RETURN(Cost front, CostOf(parts.front));
-    INFENCLAVE_RETURN_IF_ERROR(TakeMemoryFromEngine(parts.front, nodes_left, front));
+    INFENCLAVE_ASSIGN_OR_RETURN(const Graph part, UpTo(graph, id));
+    INFENCLAVE_ASSIGN_OR_RETURN(Cost front, CostOf(part));
+    INFENCLAVE_RETURN_IF_ERROR(TakeMemoryFromEngine(part, nodes_left, front));
     INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(value.shape));
     cuts.push_back({value.name, value.shape, elements * static_cast<int64_t>(SizeOf(value.dtype)), front});
   }

@@ -105,7 +105,8 @@ def control_characters():
 
 # Name to the file and the message; None: it is no harm, and is answered.
 ONNX_CASES = {
-    "a million nodes": (lambda: with_nodes(1_000_000 * field(1, node_bytes("Relu", ["x"], ["y"]))), "more memory than the limit"),
+    "a million nodes": (lambda: with_nodes(1_000_000 * field(1, node_bytes("Relu", ["x"], ["y"]))),
+                        "more memory than the limit"),
     "more nodes than any classifier": (lambda: chain(100_000), "100000 nodes, at most 65536"),
     "more cuts than any classifier": (lambda: chain(60_000), "59999 cut points, at most 2048"),
     "a deep chain": (lambda: chain(700), None),
