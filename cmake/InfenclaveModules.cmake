@@ -52,7 +52,7 @@ function(infenclave_test name)
                                              INFENCLAVE_BINARY_DIR="${CMAKE_BINARY_DIR}")
   list(TRANSFORM ARG_DEPS PREPEND infenclave_)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} ${ARG_LINK} GTest::gmock GTest::gtest GTest::gtest_main)
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600)
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()
 
 function(infenclave_python_test name script)
