@@ -8,7 +8,6 @@ namespace infenclave {
 namespace {
 
 constexpr uint32_t kPictures = 16;  // few, for each is searched for in every reply
-constexpr size_t kHeaderBytes = 10;
 
 // Enough of each to be no accident.
 std::vector<Bytes> SecretsOf(const TestBundle& bundle) {
@@ -197,9 +196,9 @@ size_t HostileHost::SealUnder(const X25519KeyPair& ephemeral) {
   return requests_.size() - 1;
 }
 
-// One byte altered, cut short, or longer.
+// One byte altered, cut short, or longer; what is empty can only grow.
 Bytes HostileHost::Altered(Bytes bytes) {
-  switch (choose_(3)) {
+  switch (bytes.empty() ? 2 : choose_(3)) {
     case 0:
       bytes[choose_(bytes.size())] ^= static_cast<uint8_t>(1 << choose_(8));
       break;
