@@ -42,6 +42,7 @@ Status ErrnoStatus(std::string_view what) {
       break;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
     case EMFILE:
     case ENFILE:
     case ENOMEM:

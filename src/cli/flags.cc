@@ -99,6 +99,17 @@ int ExitStatusOf(const Status& status) {
   return status.code() == StatusCode::kPermissionDenied ? kExitRefused : kExitFailed;
 }
 
+// Says what went wrong, be it only that nobody can read what was said, and gives the exit status.
+int End(Status status, const std::string& prefix, std::ostream& out, std::ostream& err) {
+  out.flush();
+  if (status.ok() && !out) status = ResourceExhausted("standard output: cannot be written");
+  if (!status.ok()) {
+    err << prefix << ": " << Printable(MessageOf(status)) << "\n";
+    if (IsUsageError(status)) err << "Try '" << prefix << " --help'.\n";
+  }
+  return ExitStatusOf(status);
+}
+
 // No exception leaves a command: what a library throws becomes a message like any other.
 Status RunGuarded(const Command& command) {
   try {
@@ -144,25 +155,18 @@ int RunCommandLine(std::span<const Command> commands, std::vector<std::string> a
     name_command();
   } catch (const CLI::CallForVersion&) {
     out << app.version() << "\n";
-    return kExitDone;
+    return End(OkStatus(), prefix, out, err);
   } catch (const CLI::CallForHelp&) {
     auto parsed = app.get_subcommands();
     out << (parsed.empty() ? app.help() : parsed.front()->help("infenclave"));
-    return kExitDone;
+    return End(OkStatus(), prefix, out, err);
   } catch (const CLI::ParseError& error) {
     name_command();
     err << prefix << ": " << error.what() << "\nTry '" << prefix << " --help'.\n";
     return kExitUsage;
   }
   auto command = named(app.get_subcommands().front()->get_name());
-  Status status = RunGuarded(*command);
-  out.flush();
-  if (status.ok() && !out) status = ResourceExhausted("standard output: cannot be written");
-  if (!status.ok()) {
-    err << prefix << ": " << Printable(MessageOf(status)) << "\n";
-    if (IsUsageError(status)) err << "Try '" << prefix << " --help'.\n";
-  }
-  return ExitStatusOf(status);
+  return End(RunGuarded(*command), prefix, out, err);
 }
 
 }  // namespace infenclave

@@ -94,12 +94,14 @@ std::string EnclaveMeasurement() {
 
 struct Outputs {
   std::string bundle, keys, policy;
+  std::string narrowed;  // empty: not asked for
 };
 
-StatusOr<Outputs> PlanOutputs(std::string path) {
+StatusOr<Outputs> PlanOutputs(std::string path, const std::string& narrowed) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  Outputs out{path, path + ".keys", path + ".policy.toml"};
-  for (const std::string& file : {out.bundle, out.keys, out.policy}) {
+  Outputs out{path, path + ".keys", path + ".policy.toml", narrowed};
+  for (const std::string& file : {out.bundle, out.keys, out.policy, out.narrowed}) {
+    if (file.empty()) continue;
     std::error_code error;
     if (std::filesystem::symlink_status(file, error).type() != std::filesystem::file_type::not_found) {
       return AlreadyExists(file, " exists already; choose another output or remove it");
@@ -108,10 +110,12 @@ StatusOr<Outputs> PlanOutputs(std::string path) {
   return out;
 }
 
-// All three or none: the bundle comes last, and what was written before it goes when it fails.
-Status WriteAll(const Outputs& outputs, const PartitionResult& result, const std::string& measurement) {
+// All or none: the bundle comes last, and what was written before it goes when it fails.
+Status WriteAll(const Outputs& outputs, const PartitionResult& result, const std::string& measurement,
+                ByteSpan narrowed) {
   SecretBytes keys = EncodeBundleKeys(result.keys);
-  Status status = WriteFileAtomic(outputs.keys, keys.span(), 0600);
+  Status status = outputs.narrowed.empty() ? OkStatus() : WriteFileAtomic(outputs.narrowed, narrowed, 0600);
+  if (status.ok()) status = WriteFileAtomic(outputs.keys, keys.span(), 0600);
   if (status.ok()) {
     status = WriteFileAtomic(outputs.policy, AsBytes(StarterPolicy(result.bundle.manifest, measurement)));
   }
@@ -119,6 +123,7 @@ Status WriteAll(const Outputs& outputs, const PartitionResult& result, const std
   if (!status.ok()) {
     ::unlink(outputs.keys.c_str());
     ::unlink(outputs.policy.c_str());
+    if (!outputs.narrowed.empty()) ::unlink(outputs.narrowed.c_str());
   }
   return status;
 }
@@ -236,7 +241,7 @@ Status PartitionModel(const PartitionFlags& flags) {
     return UsageError("--ir-rank and --ir-noise are fitted and priced on photographs: name a folder with --images");
   }
   if (!defend && !flags.narrowed.empty()) return UsageError("--narrowed needs --ir-rank or --ir-noise");
-  INFENCLAVE_ASSIGN_OR_RETURN(Outputs outputs, PlanOutputs(flags.out));
+  INFENCLAVE_ASSIGN_OR_RETURN(Outputs outputs, PlanOutputs(flags.out, flags.narrowed));
   INFENCLAVE_ASSIGN_OR_RETURN(const std::unique_ptr<Ed25519Signer> owner, LoadSigner(flags.owner_key));
   Choice choice{.cut = flags.cut};
   if (!flags.assessment.empty()) {
@@ -269,11 +274,11 @@ Status PartitionModel(const PartitionFlags& flags) {
   StatusOr<PartitionResult> result = MakeBundle(defended ? defended->graph : model.graph, *owner, options);
   if (!result.ok()) return Annotate(result.status(), flags.model);
   std::string measurement = EnclaveMeasurement();
+  Bytes narrowed;
   if (!flags.narrowed.empty()) {
-    INFENCLAVE_ASSIGN_OR_RETURN(const Bytes narrowed, ExportOnnx(defended->graph, {.metadata = model.metadata}));
-    INFENCLAVE_RETURN_IF_ERROR(WriteFileAtomic(flags.narrowed, narrowed, 0600));
+    INFENCLAVE_ASSIGN_OR_RETURN(narrowed, ExportOnnx(defended->graph, {.metadata = model.metadata}));
   }
-  INFENCLAVE_RETURN_IF_ERROR(WriteAll(outputs, *result, measurement));
+  INFENCLAVE_RETURN_IF_ERROR(WriteAll(outputs, *result, measurement, narrowed));
   if (flags.json) {
     std::cout << ManifestToJson(result->bundle.manifest);
   } else {

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -52,6 +53,17 @@ Status ReadLine(std::string_view line, const Sha256Digest& previous, Release& ou
   return OkStatus();
 }
 
+// The whole text and the disk's word for it.
+Status WriteAndSync(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(file, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoStatus("cannot be added to");
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return fsync(file) == 0 ? OkStatus() : ErrnoStatus("cannot be added to");
+}
+
 }  // namespace
 
 StatusOr<ReleaseLog> ReadReleaseLog(const std::string& path) {
@@ -78,10 +90,12 @@ Status AppendRelease(const std::string& path, const Release& release) {
   if (flock(file.get(), LOCK_EX) != 0) return ErrnoStatus(Concat("cannot lock ", path));
   INFENCLAVE_ASSIGN_OR_RETURN(const ReleaseLog log, ReadReleaseLog(path));
   const std::string line = ToLine(release, log.head) + "\n";
-  if (write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) || fsync(file.get()) != 0) {
-    return ErrnoStatus(path);
-  }
-  return OkStatus();
+  const off_t end = lseek(file.get(), 0, SEEK_END);
+  if (end < 0) return ErrnoStatus(path);
+  Status status = WriteAndSync(file.get(), line);
+  // A part of a line would end the log for good.
+  if (!status.ok() && ftruncate(file.get(), end) != 0) status = ErrnoStatus("ends in a part of a line that stays");
+  return Annotate(status, path);
 }
 
 }  // namespace infenclave

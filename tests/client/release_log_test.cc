@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <filesystem>
 #include <thread>
 
@@ -98,6 +100,27 @@ TEST_F(ReleaseLogTest, WritersAtOnceMakeOneChain) {
   }
   for (std::thread& t : threads) t.join();
   EXPECT_EQ(ReadReleaseLog(path_)->releases.size(), 40u);
+}
+
+// A file size limit stands for the full disk, at every byte of the line.
+TEST_F(ReleaseLogTest, WhatDoesNotFitIsNotThereAtAll) {
+  ASSERT_TRUE(AppendRelease(path_, Of(1)).ok());
+  const std::string before = Text();
+  rlimit old{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  for (size_t room = 0; room < before.size(); ++room) {
+    const rlimit small{before.size() + room, old.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+    const Status status = AppendRelease(path_, Of(2));
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+    ASSERT_EQ(status.code(), StatusCode::kResourceExhausted) << room << " bytes of room: " << status;
+    ASSERT_THAT(MessageOf(status), AllOf(HasSubstr(path_), HasSubstr("File too large")));
+    ASSERT_EQ(Text(), before) << room << " bytes of room";
+  }
+  std::signal(SIGXFSZ, handler);
+  ASSERT_TRUE(AppendRelease(path_, Of(2)).ok());
+  EXPECT_EQ(ReadReleaseLog(path_)->releases.size(), 2u);
 }
 
 }  // namespace
