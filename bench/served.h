@@ -51,6 +51,7 @@ class Bare {
     const MutableTensorView out = out_.mutable_view();
     return network_.Run({&in, 1}, {&out, 1});
   }
+  TensorView output() const { return out_.view(); }  // of the last Run
 
  private:
   Bare(CompiledNetwork network, Preprocessing preprocessing)

@@ -118,7 +118,9 @@ void Client::ClassifyAsync(const Image& image, Done done) {
     ++in_flight_;
   }
   Send(std::move(request));
-  // Here, where the caller keeps this alive, and the server is at work.
+  // Here, where the caller keeps this alive, and the server is at work. What has just been sent goes first: gRPC's
+  // thread may wait for this one's processor.
+  std::this_thread::yield();
   EncapsulateAhead(*session);
 }
 
@@ -222,9 +224,8 @@ void Client::ResealWith(std::unique_ptr<Request> request, const StatusOr<GetEvid
 }
 
 void Client::Finish(std::unique_ptr<Request> request, StatusOr<Answer> answer) {
-  Done done = std::move(request->done);
+  request->done(std::move(answer));
   request.reset();
-  done(std::move(answer));
   const std::lock_guard lock(mutex_);
   if (--in_flight_ == 0) idle_.notify_all();
 }
