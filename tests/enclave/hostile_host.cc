@@ -9,27 +9,32 @@ namespace {
 
 constexpr uint32_t kPictures = 16;  // few, for each is searched for in every reply
 
-// Enough of each to be no accident.
-std::vector<Bytes> SecretsOf(const TestBundle& bundle) {
-  std::vector<Bytes> out = {ToBytes(bundle.frontnet_key.span().first(16)),
-                            ToBytes(bundle.mapping_key.span().first(16))};
-  for (const std::string& label : bundle.mapping.labels) out.push_back(ToBytes(AsBytes(label)));
-  for (uint32_t picture = 0; picture < kPictures; ++picture) {
-    out.push_back(ToBytes(ByteSpan(RandomPicture(picture)).subspan(48, 16)));
+}  // namespace
+
+HostileHost::Known::Known(const TestBundle& bundle)
+    : secrets{ToBytes(bundle.frontnet_key.span().first(16)), ToBytes(bundle.mapping_key.span().first(16))},
+      credential(EncodeCredential(bundle.MakeCredentialFor("alice"))) {
+  for (const std::string& label : bundle.mapping.labels) secrets.push_back(ToBytes(AsBytes(label)));
+  for (uint32_t i = 0; i < kPictures; ++i) {
+    const Bytes& picture = pictures.emplace_back(RandomPicture(i));
+    secrets.push_back(ToBytes(ByteSpan(picture).subspan(48, 16)));
+    labels.push_back(bundle.Expected(picture)[0].label);
   }
   const auto* weights = reinterpret_cast<const uint8_t*>(bundle.model.conv_weights.data());
-  out.emplace_back(weights + 40, weights + 56);
-  return out;
+  secrets.emplace_back(weights + 40, weights + 56);
 }
 
-}  // namespace
+const HostileHost::Known& HostileHost::Known::Of(const TestBundle& bundle) {
+  static auto& known = *new std::map<BundleId, Known>;
+  return known.try_emplace(bundle.manifest.bundle_id, bundle).first->second;
+}
 
 HostileHost::HostileHost(const TestBundle& bundle, const EnclaveOptions& options, Caller caller, Choose choose)
     : bundle_(bundle),
       options_(options),
       caller_(std::move(caller)),
       choose_(std::move(choose)),
-      secrets_(SecretsOf(bundle)) {
+      known_(Known::Of(bundle)) {
   INFENCLAVE_CHECK(bundle.manifest.audit_per_million % 1'000'000 == 0);
   newest_.config = TestHost(bundle_, caller_).Config();
   configs_.push_back(newest_.config);
@@ -41,7 +46,7 @@ void HostileHost::Require(bool held, std::string_view rule) {
 
 Bytes HostileHost::Call(const Bytes& call) {
   Bytes reply = caller_(call);
-  for (const Bytes& secret : secrets_) {
+  for (const Bytes& secret : known_.secrets) {
     Require(::memmem(reply.data(), reply.size(), secret.data(), secret.size()) == nullptr, "a reply shows a secret");
   }
   if (calls_.size() == 8) calls_.erase(calls_.begin());
@@ -169,9 +174,8 @@ void HostileHost::SendGrant(const Bytes& call, StatusCode expected) {
 // ---- requests -----------------------------------------------------------------------------------------------------
 size_t HostileHost::Seal(const KeyConfig& config, bool credential) {
   const uint32_t picture = next_picture_++ % kPictures;
-  const Bytes rgb = RandomPicture(picture);
-  RequestPlaintext plaintext{.height = TinyModel::kSide, .width = TinyModel::kSide, .rgb = rgb};
-  if (credential) plaintext.credential = EncodeCredential(bundle_.MakeCredentialFor("alice"));
+  RequestPlaintext plaintext{.height = TinyModel::kSide, .width = TinyModel::kSide, .rgb = known_.pictures[picture]};
+  if (credential) plaintext.credential = known_.credential;
   requests_.push_back({*SealRequest(config, plaintext), picture, credential});
   return requests_.size() - 1;
 }
@@ -184,10 +188,10 @@ size_t HostileHost::SealUnder(const X25519KeyPair& ephemeral) {
   ByteWriter header, plaintext, sealed;
   header.U16(kProtocolVersion);
   header.Raw(config.key_id);
-  plaintext.Block(EncodeCredential(bundle_.MakeCredentialFor("alice")));
+  plaintext.Block(known_.credential);
   plaintext.U32(TinyModel::kSide);
   plaintext.U32(TinyModel::kSide);
-  plaintext.Raw(RandomPicture(picture));
+  plaintext.Raw(known_.pictures[picture]);
   const Bytes aad = header.Take();
   sealed.Raw(aad);
   sealed.Raw(context.enc());
@@ -325,7 +329,7 @@ void HostileHost::CheckAnswer(const Pending& pending, ByteSpan sealed, std::span
                    "of scores that are not finite comes an error");
   }
   // What the audit found stands in for the host's scores.
-  std::string label = bundle_.Expected(RandomPicture(request.picture))[0].label;
+  std::string label = known_.labels[request.picture];
   if (!audits && kind == Scores::kOfAnother) {
     const auto best = static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
     label = bundle_.mapping.labels[bundle_.mapping.order[best]];

@@ -57,6 +57,15 @@ class HostileHost {
 
  private:
   using Enc = std::array<uint8_t, kHpkeEncBytes>;
+  // Of a bundle, what is the same in all walks; fuzzing makes many.
+  struct Known {
+    std::vector<Bytes> pictures;
+    std::vector<std::string> labels;  // of the pictures
+    std::vector<Bytes> secrets;       // enough of each to be no accident
+    Bytes credential;
+    explicit Known(const TestBundle& bundle);
+    static const Known& Of(const TestBundle& bundle);
+  };
   struct Request {
     SealedRequest sealed;
     uint32_t picture;
@@ -103,7 +112,7 @@ class HostileHost {
   const EnclaveOptions options_;
   const Caller caller_;
   const Choose choose_;
-  const std::vector<Bytes> secrets_;
+  const Known& known_;
 
   bool provisioned_ = false;
   uint64_t lease_ = 0, begins_ = 0, since_rotation_ = 0;
