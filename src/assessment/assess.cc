@@ -5,7 +5,6 @@
 #include <cmath>
 #include <ctime>
 #include <filesystem>
-#include <thread>
 #include <utility>
 
 #include "assessment/attack_child.h"
@@ -256,8 +255,7 @@ StatusOr<std::optional<AssessResult>> Assess(const AssessOptions& options, const
   job.oracle = options.oracle;
   job.oracle_preprocessing = options.oracle_preprocessing;
   job.folder = options.images;
-  job.threads =
-      options.threads > 0 ? options.threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  job.threads = options.threads;
   job.maps = assessment.attacks.front() == "kl";
   INFENCLAVE_ASSIGN_OR_RETURN(job.cuts, ResolveCuts(*options.model, options.cuts, assessment));
   std::vector<std::string> digests;

@@ -47,7 +47,7 @@ struct AssessOptions {
   int maps = 0;             // per cut; 0: every map
   uint64_t seed = 1;
   Margins margins;
-  int threads = 0;  // 0: one per processor
+  int threads = 1;
   Shard shard;
   bool merge = false;   // score nothing, only put records together
   std::string command;  // as typed, for the report

@@ -8,12 +8,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <thread>
 
 #include "assessment/statistics.h"
 #include "base/file.h"
 #include "bundle/class_order.h"
 #include "cli/command.h"
+#include "cli/cores.h"
 #include "cli/model_files.h"
 #include "cli/photographs.h"
 #include "cli/progress.h"
@@ -33,8 +33,8 @@ struct QuantizeFlags {
 };
 
 StatusOr<CompiledNetwork> CompileFor(const Graph& graph, const QuantizeFlags& flags) {
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  return CompiledNetwork::Compile(graph, {.threads = flags.threads > 0 ? static_cast<int>(flags.threads) : cores});
+  const int threads = flags.threads > 0 ? static_cast<int>(flags.threads) : AvailableCores();
+  return CompiledNetwork::Compile(graph, {.threads = threads});
 }
 
 std::vector<Tensor> NewOutputs(const CompiledNetwork& network) {
