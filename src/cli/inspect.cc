@@ -15,9 +15,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Each cut's FrontNet is copied, and compiled for what it takes, so the work grows with the square of a network's
-// depth. Classifiers stay far below these; a hostile model does not.
-constexpr size_t kMaxCuts = 2048, kMaxCompiledNodes = size_t{1} << 18;
+// Each cut's FrontNet is compiled for what it takes, so the work grows with the square of a network's depth.
+// Classifiers stay far below these; a hostile model does not.
+constexpr size_t kMaxCuts = 2048;
+struct CompileBudget {
+  size_t nodes = size_t{1} << 18;
+  int64_t bytes = int64_t{32} << 30;  // of weights and activations
+};
 
 struct InspectFlags {
   std::string model;
@@ -33,9 +37,11 @@ struct Cut {
 
 // What the engine really takes: weights as it packs them, and its arena with padding and scratch. Where it cannot
 // compute the part, or has compiled enough, the plan of the graph stands.
-Status TakeMemoryFromEngine(const Graph& front, size_t& nodes_left, Cost& cost) {
-  if (cost.opaque || front.nodes.size() > nodes_left) return OkStatus();
-  nodes_left -= front.nodes.size();
+Status TakeMemoryFromEngine(const Graph& front, CompileBudget& left, Cost& cost) {
+  const int64_t bytes = cost.weight_bytes + cost.peak_bytes;
+  if (cost.opaque || front.nodes.size() > left.nodes || bytes > left.bytes) return OkStatus();
+  left.nodes -= front.nodes.size();
+  left.bytes -= bytes;
   StatusOr<CompiledNetwork> network = CompiledNetwork::Compile(front, {});
   if (network.status().code() == StatusCode::kUnimplemented) return OkStatus();
   INFENCLAVE_RETURN_IF_ERROR(network.status());
@@ -50,12 +56,12 @@ StatusOr<std::vector<Cut>> DescribeCuts(const Graph& graph) {
     return InvalidArgument("the network has ", points.size(), " cut points, at most ", kMaxCuts, " are described");
   }
   std::vector<Cut> cuts;
-  size_t nodes_left = kMaxCompiledNodes;
+  CompileBudget left;
   for (ValueId id : points) {
     const Value& value = graph.value(id);
     INFENCLAVE_ASSIGN_OR_RETURN(const Graph part, UpTo(graph, id));
     INFENCLAVE_ASSIGN_OR_RETURN(Cost front, CostOf(part));
-    INFENCLAVE_RETURN_IF_ERROR(TakeMemoryFromEngine(part, nodes_left, front));
+    INFENCLAVE_RETURN_IF_ERROR(TakeMemoryFromEngine(part, left, front));
     INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(value.shape));
     cuts.push_back({value.name, value.shape, elements * static_cast<int64_t>(SizeOf(value.dtype)), front});
   }

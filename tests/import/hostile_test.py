@@ -65,14 +65,14 @@ def one(op, *constants, inputs=None, shape=(1, 4, 8, 8), **attributes):
     return model([helper.make_node(op, inputs, ["y"], **attributes)], constants, shape)
 
 
-def chain(count, op="Relu"):
+def chain(count, op="Relu", **how):
     """x, op, op, …, y, without making a message of each node: `count` may be large."""
     names = ["x", *(f"t{i}" for i in range(count - 1)), "y"]
-    return with_nodes(b"".join(field(1, node_bytes(op, [a], [b])) for a, b in zip(names, names[1:])))
+    return with_nodes(b"".join(field(1, node_bytes(op, [a], [b])) for a, b in zip(names, names[1:])), **how)
 
 
-def with_nodes(nodes):
-    empty = model([helper.make_node("Identity", ["x"], ["y"])])
+def with_nodes(nodes, **how):
+    empty = model([helper.make_node("Identity", ["x"], ["y"])], **how)
     del empty.graph.node[:]
     graph = nodes + empty.graph.SerializeToString()
     empty.ClearField("graph")
@@ -110,6 +110,7 @@ ONNX_CASES = {
     "more nodes than any classifier": (lambda: chain(100_000), "100000 nodes, at most 65536"),
     "more cuts than any classifier": (lambda: chain(60_000), "59999 cut points, at most 2048"),
     "a deep chain": (lambda: chain(700), None),
+    "a deep chain of large tensors": (lambda: chain(700, "Sin", shape=(1, 4, 8, 1 << 21)), None),
     "nodes that do nothing": (lambda: chain(65_000, "Identity"), None),
     "a node that reads itself": (lambda: one("Add", inputs=["x", "y"]), "'y': is part of a cycle"),
     "a cycle": (cycle, "'first': is part of a cycle or reads from one"),
