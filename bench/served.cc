@@ -154,6 +154,7 @@ StatusOr<std::unique_ptr<Service>> Serve(const Graph& graph, const ServedOptions
   INFENCLAVE_ASSIGN_OR_RETURN(PartitionResult made, MakeBundle(graph, owner, partition));
   SpawnOptions spawn{
       .executable = Sibling("infenclave-enclave"), .bundle_path = folder + "/bundle", .enclave = {.lanes = Cores()}};
+  spawn.enclave.bind_lanes = options.backnets == 0;
   INFENCLAVE_RETURN_IF_ERROR(WriteBundle(made.bundle, spawn.bundle_path));
   INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveLink> link, EnclaveLink::Spawn(spawn));
   const Manifest& manifest = made.bundle.manifest;
@@ -161,6 +162,8 @@ StatusOr<std::unique_ptr<Service>> Serve(const Graph& graph, const ServedOptions
   ConfidentialModel::Options model{.max_batch = options.max_batch};
   BackNetFactory backnet;
   if (options.backnets == 0) {
+    model.least_batch = kLeastBuiltinBatch;
+    model.bind_workers = true;
     INFENCLAVE_ASSIGN_OR_RETURN(backnet, BuiltinBackNet(made.bundle.backnet_onnx, shape));
   } else {
     std::vector<OipEndpoint> endpoints;

@@ -1,13 +1,12 @@
 #include "cli/cores.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <sstream>
 #include <string_view>
-#include <thread>
+
+#include "base/core_binding.h"
 
 namespace infenclave {
 namespace {
@@ -65,9 +64,7 @@ int QuotaOf(const std::string& groups, const std::string& mount) {
 }
 
 int AvailableCores() {
-  cpu_set_t mask;  // which std::thread::hardware_concurrency() disregards with some versions of glibc
-  const bool known = ::sched_getaffinity(0, sizeof(mask), &mask) == 0;
-  const int allowed = known ? CPU_COUNT(&mask) : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int allowed = AllowedCores();
   std::ifstream file("/proc/self/cgroup");
   std::ostringstream groups;
   groups << file.rdbuf();

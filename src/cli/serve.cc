@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "absl/strings/str_replace.h"
+#include "base/core_binding.h"
 #include "bundle/bundle.h"
 #include "cli/collateral.h"
 #include "cli/command.h"
@@ -54,6 +55,12 @@ Status CheckTee(const Options& options, TeeClass bundle) {
   return OkStatus();
 }
 
+// Where this program has a core for each worker, the enclave's lanes and the BackNet on them stay on theirs. Who says
+// how many workers there are shares the machine with others.
+bool BindsWorkers(const Options& options) {
+  return IsBuiltin(options) && options.enclave.empty() && options.workers == 0 && AvailableCores() == AllowedCores();
+}
+
 // Whom to ask, and how many batches may be with them.
 struct BackNetChoice {
   BackNetFactory factory;
@@ -84,6 +91,7 @@ StatusOr<std::unique_ptr<EnclaveLink>> OpenLink(const Options& options, int max_
   INFENCLAVE_ASSIGN_OR_RETURN(spawn.executable, SiblingExecutable("infenclave-enclave"));
   spawn.bundle_path = options.bundle;
   spawn.enclave.lanes = Workers(options);
+  spawn.enclave.bind_lanes = BindsWorkers(options);
   spawn.enclave.max_batch = static_cast<int>(options.max_batch);
   const auto batches = static_cast<size_t>(max_in_flight + Workers(options));
   spawn.enclave.max_pending =
@@ -173,6 +181,8 @@ ConfidentialServer::Options ServerOptions(const Options& options, int max_in_fli
   out.listen = options.listen;
   out.http = options.http;
   out.model.max_batch = static_cast<int>(options.max_batch);
+  if (IsBuiltin(options)) out.model.least_batch = kLeastBuiltinBatch;
+  out.model.bind_workers = BindsWorkers(options);
   out.model.max_delay = std::chrono::microseconds(options.batch_delay_us);
   out.model.max_queue = static_cast<size_t>(options.max_queue);
   out.model.max_in_flight = max_in_flight;
@@ -228,7 +238,8 @@ Command ServeCommand() {
                 "which TEE the enclave must be in");
     flags.Text("--enclave", &options->enclave, "a running enclave: unix:PATH, vsock:CID:PORT or tcp:HOST:PORT");
     DeclareCollateral(flags, &options->collateral);
-    flags.Int("--workers", &options->workers, "requests computed at once; 0 is one per core", 0, 1024);
+    flags.Int("--workers", &options->workers,
+              "requests computed at once; 0 is one per core, each bound to its own if the BackNet is builtin", 0, 1024);
     flags.Int("--max-batch", &options->max_batch, "most requests in one call to the enclave (default: 8)", 1,
               kMaxBatch);
     flags.Int("--batch-delay-us", &options->batch_delay_us,

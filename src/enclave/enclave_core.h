@@ -33,7 +33,8 @@ namespace infenclave {
 struct EnclaveOptions {
   int lanes = 1;  // FrontNet instances, one thread each
   int threads_per_lane = 1;
-  int max_batch = 8;  // requests in one Begin
+  bool bind_lanes = false;  // each lane's thread to a core of its own
+  int max_batch = 8;        // requests in one Begin
   size_t max_pending = 256;
   uint64_t max_age = 4096;  // in Begins
   uint64_t requests_per_key = 1 << 16;

@@ -29,7 +29,8 @@ constexpr size_t kMaxExecutableBytes = size_t{1} << 30;
 constexpr char kUsage[] =
     "usage: infenclave-enclave --bundle DIR --listen unix:PATH|vsock:CID:PORT|tcp:ADDRESS:PORT [OPTION N]...\n"
     "       infenclave-enclave --bundle DIR --channel-fd N [OPTION N]...   (as `infenclave serve` starts it)\n"
-    "options: --lanes --threads-per-lane --max-batch --max-pending --max-age --requests-per-key --overlap\n"
+    "options: --lanes --threads-per-lane --bind-lanes --max-batch --max-pending --max-age --requests-per-key "
+    "--overlap\n"
     "example: infenclave-enclave --bundle lite0.bundle --listen unix:/run/infenclave.sock --lanes 2\n";
 
 struct Arguments {
@@ -56,6 +57,7 @@ Status ParseOption(std::string_view name, std::string_view text, Arguments& out)
   if (name == "--channel-fd") return ParseNumber(name, text, 3, 1 << 20, out.channel);
   if (name == "--lanes") return ParseNumber(name, text, 1, kMaxLanes, enclave.lanes);
   if (name == "--threads-per-lane") return ParseNumber(name, text, 1, 256, enclave.threads_per_lane);
+  if (name == "--bind-lanes") return ParseNumber(name, text, 0, 1, enclave.bind_lanes);
   if (name == "--max-batch") return ParseNumber(name, text, 1, kMaxBatch, enclave.max_batch);
   if (name == "--max-pending") return ParseNumber(name, text, 1, 1 << 16, enclave.max_pending);
   if (name == "--max-age") return ParseNumber(name, text, 1, kMany, enclave.max_age);

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/core_binding.h"
 #include "crypto/secret.h"
 #include "enclave/socket_address.h"
 #include "engine/compiled_network.h"
@@ -58,6 +59,7 @@ void Service::ServeListener(UniqueFd listener, Bytes hello) {
 
 void Service::Run(int lane) {
   WarmUpEngine(options_.threads_per_lane);
+  if (options_.bind_lanes) CoreBinding(lane).Keep();
   {
     std::unique_lock lock(mutex_);
     ++warm_;

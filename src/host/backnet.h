@@ -68,6 +68,8 @@ using BackNetFactory = std::function<StatusOr<std::unique_ptr<BackNet>>()>;
 
 // As many requests as one visit to the enclave carries for the built-in BackNet.
 inline constexpr int kBuiltinBatch = 8;
+// The engine computes four together in less time than one after the other, fewer in as much.
+inline constexpr int kLeastBuiltinBatch = 4;
 
 // The engine in this process, one thread per instance; they share their weights in `weights`. INVALID_ARGUMENT if the
 // network does not have that shape.

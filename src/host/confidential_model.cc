@@ -71,6 +71,7 @@ StatusOr<std::unique_ptr<ConfidentialModel>> ConfidentialModel::Start(EnclaveLin
   INFENCLAVE_ASSIGN_OR_RETURN(Manifest manifest, DecodeManifest(manifest_bytes));
   std::unique_ptr<ConfidentialModel> model(new ConfidentialModel(link, std::move(manifest)));
   model->collateral_ = options.collateral;
+  model->bind_workers_ = options.bind_workers;
   INFENCLAVE_ASSIGN_OR_RETURN(GetEvidenceReply evidence, model->AskEvidence(std::nullopt, 0));
   if (!std::ranges::equal(evidence.manifest, manifest_bytes)) {
     return FailedPrecondition("the enclave holds another bundle than the one that is to be served");
@@ -83,6 +84,7 @@ StatusOr<std::unique_ptr<ConfidentialModel>> ConfidentialModel::Start(EnclaveLin
   RequestQueue::Options queue;
   queue.workers = link->lanes();
   queue.max_batch = options.max_batch;
+  queue.least_batch = options.least_batch;
   queue.max_delay = options.max_delay;
   queue.max_in_flight = options.max_in_flight;
   queue.max_calls = options.max_queue;
@@ -183,6 +185,9 @@ bool ConfidentialModel::Serve(std::vector<InferCall*>& batch, int lane, BackNet&
   auto flight = std::make_shared<Flight>(batch);
   std::vector<InferCall*> unknown_key;
   ByteSpan ir;
+  // Not for longer: threads that gRPC starts meanwhile would inherit it.
+  std::optional<CoreBinding> binding;
+  if (bind_workers_) binding.emplace(lane);
   const Status status = BeginBatch(batch, lane, flight->ids, unknown_key, ir);
   flight->timer.Ended(Stage::kBegin);
   flight->calls = std::move(batch);
@@ -190,13 +195,15 @@ bool ConfidentialModel::Serve(std::vector<InferCall*>& batch, int lane, BackNet&
   if (!status.ok()) {
     FailAll(flight->calls, status);
   } else if (!flight->calls.empty()) {
-    landed = Launch(flight, ir, lane, backnet);
+    landed = Launch(flight, ir, lane, backnet, binding);
   }
+  binding.reset();
   if (!unknown_key.empty()) RefuseUnknownKey(unknown_key, lane);
   return landed;
 }
 
-bool ConfidentialModel::Launch(const std::shared_ptr<Flight>& flight, ByteSpan ir, int lane, BackNet& backnet) {
+bool ConfidentialModel::Launch(const std::shared_ptr<Flight>& flight, ByteSpan ir, int lane, BackNet& backnet,
+                               std::optional<CoreBinding>& binding) {
   flight->output.resize(flight->calls.size() * shape_.output_floats());
   flight->wanted = flight->calls.size();
   BackNet::Batch batch{ir, static_cast<int64_t>(flight->calls.size()), flight->output, BackNet::Deadline::min()};
@@ -212,6 +219,7 @@ bool ConfidentialModel::Launch(const std::shared_ptr<Flight>& flight, ByteSpan i
       Land(*flight, status, any_lane);
     });
   });
+  binding.reset();
   if (started.finished) {
     Land(*flight, *started.finished, lane);
     return true;

@@ -12,9 +12,11 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/core_binding.h"
 #include "host/enclave_link.h"
 #include "host/metrics.h"
 #include "host/worker_pool.h"
@@ -28,7 +30,9 @@ class ConfidentialModel final : public OipModel {
  public:
   struct Options {
     int max_batch = 1;
+    int least_batch = 1;                     // see RequestQueue
     std::chrono::microseconds max_delay{0};  // that a request may wait for company
+    bool bind_workers = false;  // each to a core while its batch is computed: its lane's, where that is bound in order
     size_t max_queue = 256;
     ServingStatistics* statistics = nullptr;  // where batches are counted; null: its own
     int max_in_flight = 0;              // batches; 0: no bound but the number of workers, for a BackNet in this process
@@ -65,7 +69,9 @@ class ConfidentialModel final : public OipModel {
   // Finishes what Begin refused; what remains in `batch` is accepted, with its ids.
   Status BeginBatch(std::vector<InferCall*>& batch, int lane, std::vector<RequestId>& ids,
                     std::vector<InferCall*>& unknown_key, ByteSpan& ir);
-  bool Launch(const std::shared_ptr<Flight>& flight, ByteSpan ir, int lane, BackNet& backnet);
+  // Ends the binding when the scores are in.
+  bool Launch(const std::shared_ptr<Flight>& flight, ByteSpan ir, int lane, BackNet& backnet,
+              std::optional<CoreBinding>& binding);
   void Land(Flight& flight, Status status, int lane);
   Status FinishBatch(Flight& flight, int lane);
   void Abandon(const std::vector<RequestId>& ids, int lane);
@@ -76,6 +82,7 @@ class ConfidentialModel final : public OipModel {
   ModelInfo info_;
   ServingStatistics* counts_ = &statistics();
   std::function<Bytes()> collateral_;
+  bool bind_workers_ = false;
   TeeKind tee_ = TeeKind::kSimulated;
   BackNetShape shape_;
   BackNetStates backnets_;

@@ -117,6 +117,7 @@ std::vector<std::string> CommandLine(const SpawnOptions& options) {
   };
   add("--lanes", e.lanes);
   add("--threads-per-lane", e.threads_per_lane);
+  add("--bind-lanes", e.bind_lanes ? 1 : 0);
   add("--max-batch", e.max_batch);
   add("--max-pending", e.max_pending);
   add("--max-age", e.max_age);

@@ -124,7 +124,9 @@ void RequestQueue::Wait(std::unique_lock<std::mutex>& lock) {
 std::vector<InferCall*> RequestQueue::TakeBatch() {
   const size_t workers = static_cast<size_t>(options_.workers);
   // Where requests wait for company, they are wanted in large batches; else all workers are wanted.
-  const size_t share = options_.max_delay.count() > 0 ? calls_.size() : (calls_.size() + workers - 1) / workers;
+  const bool together = options_.max_delay.count() > 0;
+  size_t share = together ? calls_.size() : (calls_.size() + workers - 1) / workers;
+  if (!together && share < static_cast<size_t>(options_.least_batch)) share = 1;
   const auto end = calls_.begin() + static_cast<ptrdiff_t>(std::clamp<size_t>(share, 1, options_.max_batch));
   std::vector<InferCall*> batch;
   for (auto waiting = calls_.begin(); waiting != end; ++waiting) batch.push_back(waiting->call);

@@ -2,9 +2,10 @@
 //
 // Calls leave in the order in which they came. Those whose deadline has passed or whose caller has gone are finished
 // here, before they cost the enclave anything. A batch is a worker's fair share of what waits, so that a few requests
-// spread over all workers and only a crowd is batched; where `max_delay` is given, a batch that is not full waits that
-// long for more, but never while nothing else is in flight. A batch counts as in flight until its worker says that it
-// is done, which may be long after the worker has turned to the next: at most `max_in_flight` are.
+// spread over all workers and only a crowd is batched; all of a batch wait for its last, so where the share is below
+// `least_batch`, with which batches begin to gain, requests go one by one. Where `max_delay` is given, a batch that is
+// not full waits that long for more, but never while nothing else is in flight. A batch counts as in flight until its
+// worker says that it is done, which may be long after the worker has turned to the next: at most `max_in_flight` are.
 //
 // Jobs that end batches in flight go first. Control jobs (evidence, provisioning) go before calls, but one at a time
 // and in turn with them, so that nobody can stop the service by asking for evidence.
@@ -37,6 +38,7 @@ class RequestQueue {
     size_t max_controls = 64;
     int workers = 1;
     int max_batch = 1;
+    int least_batch = 1;  // where max_delay is not given
     std::chrono::microseconds max_delay{0};
     int max_in_flight = 0;  // batches; 0: no bound, which is right where workers do nothing else meanwhile
   };

@@ -12,8 +12,10 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
 
+#include "base/core_binding.h"
 #include "base/file.h"
 #include "enclave/channel.h"
 #include "enclave/socket_address.h"
@@ -158,6 +160,34 @@ TEST(EnclaveLink, AnExecutableThatIsNoneFailsAtOnce) {
   EXPECT_EQ(EnclaveLink::Spawn({"/nonexistent/enclave", "x", {}}).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(EnclaveLink::Spawn({"/bin/false", "x", {}}).status(),
             Unavailable("the enclave process did not start: it ended with exit status 1"));
+}
+
+// The processors that each thread of a process may use, as the kernel lists them: "0-1".
+std::vector<std::string> AllowedCoresOfThreads(pid_t pid) {
+  std::vector<std::string> out;
+  for (const auto& thread : std::filesystem::directory_iterator(Concat("/proc/", pid, "/task"))) {
+    std::ifstream in(thread.path() / "status");
+    for (std::string word; in >> word;) {
+      if (word == "Cpus_allowed_list:") in >> out.emplace_back();
+    }
+  }
+  return out;
+}
+
+TEST(EnclaveLink, LanesAreBoundToACoreEachWhereThatIsAsked) {
+  const int lanes = AllowedCores();
+  if (lanes == 1) GTEST_SKIP() << "one core is all that anything can have";
+  for (const bool bound : {false, true}) {
+    TestBundle bundle;
+    Folder folder(bundle);
+    auto link = EnclaveLink::Spawn({kEnclave, folder.path, {.lanes = lanes, .bind_lanes = bound}});
+    ASSERT_TRUE(link.ok()) << link.status();
+    std::vector<std::string> cores = AllowedCoresOfThreads(Children().at(0));
+    std::erase_if(cores, [](const std::string& list) { return list.find_first_of(",-") != std::string::npos; });
+    EXPECT_EQ(std::set(cores.begin(), cores.end()).size(), bound ? static_cast<size_t>(lanes) : 0u);
+    ASSERT_EQ(HostOn(bundle, **link).Provision(), OkStatus());
+    for (int lane = 0; lane < lanes; ++lane) ExpectServes(bundle, **link, lane, 7);
+  }
 }
 
 TEST(EnclaveLink, WhenTheEnclaveDiesEveryLaneIsUnavailableAtOnceAndForever) {

@@ -44,6 +44,15 @@ TEST(RequestQueue, AFewRequestsSpreadOverTheWorkers) {
   EXPECT_THAT(sizes, ElementsAre(2, 1, 1, 1));
 }
 
+TEST(RequestQueue, ABatchThatGainsNothingIsNotMade) {
+  RequestQueue queue({.workers = 2, .max_batch = 8, .least_batch = 3});
+  std::array<FakeCall, 7> calls;
+  for (FakeCall& call : calls) ASSERT_TRUE(queue.Push(&call).ok());
+  std::vector<size_t> sizes;
+  for (int i = 0; i < 4; ++i) sizes.push_back(queue.Take()->batch.size());
+  EXPECT_THAT(sizes, ElementsAre(4, 1, 1, 1)) << "the shares are 4 of 7, then 2 of 3, 1 of 2 and 1 of 1";
+}
+
 TEST(RequestQueue, ACrowdIsBatchedUpToTheBound) {
   RequestQueue queue({.workers = 2, .max_batch = 4});
   std::array<FakeCall, 20> calls;
