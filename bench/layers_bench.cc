@@ -102,7 +102,8 @@ double RoundUp(double value) {
   return 10 * power;
 }
 
-constexpr double kWidth = 220, kHeight = 150, kColumn = 300, kRow = 230, kLeft = 60, kTop = 60;
+constexpr double kWidth = 220, kHeight = 150, kColumn = 300, kRow = 230, kLeft = 60, kTop = 80;
+constexpr double kLetter = 7;  // at most, on average
 
 // One network, both axes from zero. The point with nothing inside is hollow: it is not confidential.
 std::string Panel(const Curve& curve, const std::string& title, double left, double top,
@@ -136,12 +137,15 @@ std::string Panel(const Curve& curve, const std::string& title, double left, dou
 }
 
 std::string Drawing(const std::vector<Curve>& curves) {
+  const std::string heading = Machine() + ", simulated TEE";
+  const double width = std::max(kColumn * static_cast<double>(curves.size()) + 20,
+                                kLeft + kLetter * static_cast<double>(heading.size()));
   std::ostringstream out;
-  out << "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " << kColumn * static_cast<double>(curves.size()) + 20
-      << " " << kTop + 2 * kRow << "\" font-family=\"sans-serif\" font-size=\"12\">"
+  out << "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " << width << " " << kTop + 2 * kRow
+      << "\" font-family=\"sans-serif\" font-size=\"12\">"
       << "<title>Latency and throughput against layers inside the enclave</title>"
-      << "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/><text x=\"" << kLeft << "\" y=\"20\">" << Machine()
-      << ", simulated TEE. Hollow: the engine alone, in the clear.</text>";
+      << "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/><text x=\"" << kLeft << "\" y=\"20\">" << heading
+      << "</text><text x=\"" << kLeft << "\" y=\"38\">Hollow: the engine alone, in the clear.</text>";
   for (size_t i = 0; i < curves.size(); ++i) {
     const double left = kLeft + kColumn * static_cast<double>(i);
     out << Panel(curves[i], curves[i].network + ": median latency, ms", left, kTop, [](const Point& p) { return p.ms; })
