@@ -35,7 +35,7 @@ struct ColdStart {
 
 // Milliseconds per run, sorted; and those of the first.
 StatusOr<std::vector<double>> Measure(CompiledNetwork& network, double& first_run) {
-  std::mt19937 rng(1);
+  std::mt19937 rng(1);  // NOLINT(cert-msc32-c,cert-msc51-cpp): inputs that are the same every time
   std::uniform_real_distribution<float> uniform(-1, 1);
   std::vector<Tensor> tensors;
   std::vector<TensorView> inputs;

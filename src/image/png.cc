@@ -47,7 +47,7 @@ void AskForRgb(png_structp png) {
 
 // Everything that libpng may leave by longjmp; it holds nothing that has a destructor.
 bool DecodeInto(Decoder* decoder, png_structp png, png_infop info, uint64_t max_pixels) {
-  if (setjmp(png_jmpbuf(png)) != 0) return false;
+  if (setjmp(png_jmpbuf(png)) != 0) return false;  // NOLINT(cert-err52-cpp): libpng knows no other way out
   png_set_user_limits(png, 1 << 20, 1 << 20);
   png_set_chunk_malloc_max(png, kMaxChunkBytes);
   png_set_chunk_cache_max(png, kMaxChunks);

@@ -53,6 +53,7 @@ Taps ComputeTaps(uint32_t in, const ResizeAxis& axis, const Filter& filter) {
   for (size_t i = 0; i < axis.count; ++i) {
     const double center = (static_cast<double>(axis.first + i) + 0.5) * scale;
     const auto first = static_cast<int64_t>(std::max(0.0, center - support + 0.5));
+    // NOLINTNEXTLINE(bugprone-incorrect-roundings): as Pillow does; it is never negative
     const auto end = std::min<int64_t>(in, static_cast<int64_t>(center + support + 0.5));
     const auto count = static_cast<size_t>(end - first);
     double sum = 0.0;

@@ -124,7 +124,9 @@ std::string AucChart(const Assessment& a) {
                             Fixed(a.margins.kl_auc, 2), ", chance is 0.50. The table of leakage holds every value.");
   spec.y_label = "AUC: does an IR match its own photograph?";
   spec.low = std::max(0.0, std::floor(least * 10) / 10);
-  for (double tick = spec.low; tick < 1.05; tick += 0.1) spec.ticks.push_back({tick, Fixed(tick, 1)});
+  for (int tenth = static_cast<int>(std::lround(spec.low * 10)); tenth <= 10; ++tenth) {
+    spec.ticks.push_back({tenth / 10.0, Fixed(tenth / 10.0, 1)});
+  }
   return AtTwoWidths([&](int width) {
     Plot plot(a, spec, width);
     plot.Shade(spec.low, a.margins.kl_auc, "zone");
@@ -257,13 +259,13 @@ std::string BytesChart(const Assessment& a) {
   const auto [least, most] = std::minmax_element(bytes.begin(), bytes.end());
   spec.description = Concat("Between ", FormatBytes(*least), " and ", FormatBytes(*most), ", on a logarithmic axis.");
   spec.logarithmic = true;
-  spec.low = std::pow(10, std::floor(std::log10(std::max(1.0, *least))));
-  spec.high = std::pow(10, std::ceil(std::log10(std::max(10.0, *most))));
-  if (spec.low >= spec.high) spec.low = spec.high / 10;
+  const int highest = static_cast<int>(std::ceil(std::log10(std::max(10.0, *most))));
+  const int lowest = std::min(static_cast<int>(std::floor(std::log10(std::max(1.0, *least)))), highest - 1);
+  spec.low = std::pow(10, lowest);
+  spec.high = std::pow(10, highest);
   static constexpr const char* kUnits[] = {" B", " kB", " MB", " GB", " TB"};
-  for (double tick = spec.low; tick <= spec.high * 1.01; tick *= 10) {
-    const int power = static_cast<int>(std::lround(std::log10(tick)));
-    spec.ticks.push_back({tick, Fixed(std::pow(10, power % 3), 0) + kUnits[std::min(power / 3, 4)]});
+  for (int power = lowest; power <= highest; ++power) {
+    spec.ticks.push_back({std::pow(10, power), Fixed(std::pow(10, power % 3), 0) + kUnits[std::min(power / 3, 4)]});
   }
   Plot plot(a, spec, kThird);
   for (size_t i = 0; i < bytes.size(); ++i) plot.Bar(static_cast<int>(i), spec.low, bytes[i], "bar inside");
