@@ -139,7 +139,7 @@ StatusOr<HeadRows> HeadRowsOf(const Graph& graph) {
     const Node& node = graph.nodes[at];
     if (node.op == "Gemm" || node.op == "MatMul" || node.op == "Conv") {
       if (!graph.IsConstant(node.inputs[1])) break;
-      const Tensor& weights = graph.constants.at(node.inputs[1]);
+      const Tensor& weights = graph.constant(node.inputs[1]);
       if (weights.shape().size() < 2 || weights.dtype() != DType::kF32) break;
       INFENCLAVE_ASSIGN_OR_RETURN(const int64_t transposed, IntAttribute(node, "transB", 0));
       const bool rows_first = node.op == "Conv" || transposed != 0;

@@ -16,10 +16,10 @@ StatusOr<TorchNetwork> TorchNetwork::Create(const Graph& graph) {
   network.output_shape_ = graph.value(network.output_).shape;
   network.constants_.resize(graph.values.size());
   for (const auto& [id, constant] : graph.constants) {
-    if (constant.dtype() != DType::kF32) continue;  // the others are read when the nodes are mapped
+    if (constant->dtype() != DType::kF32) continue;  // the others are read when the nodes are mapped
     at::Tensor& copy = network.constants_[static_cast<size_t>(id)];
-    copy = at::empty(constant.shape(), at::kFloat);
-    if (!constant.empty()) std::memcpy(copy.data_ptr(), constant.data(), constant.bytes());
+    copy = at::empty(constant->shape(), at::kFloat);
+    if (!constant->empty()) std::memcpy(copy.data_ptr(), constant->data(), constant->bytes());
   }
   std::vector<int> last_reader(graph.values.size(), -1);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {

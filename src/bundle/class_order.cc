@@ -133,7 +133,7 @@ class Permuter {
     ValueId id = node.inputs[i];
     if (const Node* dequantize = DequantizedConstant(id)) return PermuteDequantized(node, i, axis, *dequantize);
     if (!graph_.IsConstant(id)) return InvalidArgument(Where(node), ": its weights are not constant");
-    const Tensor& tensor = graph_.constants.at(id);
+    const Tensor& tensor = graph_.constant(id);
     if (axis >= tensor.shape().size() || tensor.shape()[axis] != classes()) {
       return InvalidArgument(Where(node), ": constant '", graph_.value(id).name, "' of shape ",
                              ToString(tensor.shape()), " has no dimension of ", classes(), " classes");

@@ -160,7 +160,7 @@ void Report(const QuantizeFlags& flags, const Photographs& photographs, const Co
 
 int64_t ConstantBytes(const Graph& graph) {
   int64_t bytes = 0;
-  for (const auto& [id, tensor] : graph.constants) bytes += static_cast<int64_t>(tensor.bytes());
+  for (const auto& [id, tensor] : graph.constants) bytes += static_cast<int64_t>(tensor->bytes());
   return bytes;
 }
 

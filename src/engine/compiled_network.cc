@@ -246,7 +246,7 @@ StatusOr<CompiledNetwork> CompiledNetwork::Compile(const Graph& graph, const Eng
     Graph batched;
     const Graph* source = &graph;
     if (options.batch != 1) {
-      INFENCLAVE_ASSIGN_OR_RETURN(batched, WithBatch(graph.Clone(options.memory), options.batch));
+      INFENCLAVE_ASSIGN_OR_RETURN(batched, WithBatch(graph.Clone(), options.batch));
       source = &batched;
     }
     for (const Node& node : source->nodes) {

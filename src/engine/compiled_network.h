@@ -52,8 +52,7 @@ struct EngineOptions {
   Precision precision = Precision::kF32;
   int batch = 1;
   int threads = 1;
-  // Weights, arena and scratch come from here (secret memory in the enclave), and during Compile, for a batch above 1,
-  // a copy of the graph's constants. Must outlive the network.
+  // Weights, arena and scratch come from here (secret memory in the enclave). Must outlive the network.
   std::pmr::memory_resource* memory = std::pmr::get_default_resource();
   // How long Compile may measure which implementation of a layer is the fastest, in all; layers that were measured
   // before in this process cost no time. 0: it estimates, so that equal networks are computed alike in every process

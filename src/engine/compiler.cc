@@ -324,7 +324,7 @@ Tensor& Compiler::NewTensor(Shape shape) {
 }
 
 StatusOr<const Tensor*> Compiler::ConstantOf(ValueId id) {
-  if (auto it = graph_.constants.find(id); it != graph_.constants.end()) return &it->second;
+  if (auto it = graph_.constants.find(id); it != graph_.constants.end()) return it->second.get();
   if (auto it = dequantized_.find(id); it != dequantized_.end()) return it->second;
   if (Producer(id) < 0) return nullptr;
   const Node& node = graph_.nodes[static_cast<size_t>(Producer(id))];

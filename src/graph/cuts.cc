@@ -106,7 +106,7 @@ StatusOr<Graph> Between(const Graph& graph, const std::vector<ValueId>& inputs, 
   }
   std::reverse(part.nodes.begin(), part.nodes.end());
   for (const auto& [id, tensor] : graph.constants) {
-    if (computed(id)) part.constants.emplace(id, tensor.Clone());
+    if (computed(id)) part.constants.emplace(id, tensor);
   }
   part.inputs = inputs;
   part.outputs = outputs;
@@ -260,8 +260,9 @@ StatusOr<Cost> CostOf(const Graph& graph) {
   if (flops > 0x1p62) return InvalidArgument("the network takes ", flops, " FLOPs");
   cost.flops = static_cast<int64_t>(flops);
   for (const auto& [id, tensor] : graph.constants) {
-    if (tensor.dtype() == DType::kF32 || tensor.dtype() == DType::kI8)
-      cost.weight_bytes += static_cast<int64_t>(tensor.bytes());
+    if (tensor->dtype() == DType::kF32 || tensor->dtype() == DType::kI8) {
+      cost.weight_bytes += static_cast<int64_t>(tensor->bytes());
+    }
   }
   cost.peak_bytes = static_cast<int64_t>(PlanMemory(ActivationBuffers(graph).Run()).arena_bytes);
   return cost;

@@ -25,7 +25,7 @@ struct Partition {
   Graph front, back;
 };
 // front: input -> cut; back: cut -> output. The tensor keeps its name on both sides; each side has the constants it
-// needs.
+// needs, and shares them with `graph`.
 StatusOr<Partition> SplitAt(const Graph& graph, ValueId cut);
 // The part that computes any one tensor from the graph's inputs.
 StatusOr<Graph> UpTo(const Graph& graph, ValueId tensor);

@@ -60,8 +60,20 @@ bool IsIdentity(const NodeView& v) {
 
 }  // namespace
 
+Status TakeForFolding(const Value& result, size_t& budget) {
+  INFENCLAVE_ASSIGN_OR_RETURN(const int64_t elements, NumElements(result.shape));
+  const size_t bytes = static_cast<size_t>(elements) * SizeOf(result.dtype);
+  if (bytes > budget) {
+    return ResourceExhausted("its result, ", NameOf(result.dtype), ToString(result.shape),
+                             ", is constant, and constants made of others may take ", FoldingBudget(0) >> 20,
+                             " MiB and twice what the model's own take, in all");
+  }
+  budget -= bytes;
+  return OkStatus();
+}
+
 StatusOr<Graph> FoldConstants(Graph graph) {
-  size_t budget = kFoldingBudget;
+  size_t budget = FoldingBudget(graph.ConstantBytes());
   return FoldConstants(std::move(graph), budget);
 }
 
@@ -75,14 +87,15 @@ StatusOr<Graph> FoldConstants(Graph graph, size_t& budget) {
     FreeBatch(graph, node, names);
     if (!IsFoldable(graph, node)) continue;
     const Value& out = graph.value(node.outputs[0]);
-    size_t bytes = static_cast<size_t>(*NumElements(out.shape)) * SizeOf(out.dtype);
-    if (bytes > budget) continue;
+    size_t left = budget;
+    const Status fits = TakeForFolding(out, left);
+    if (!fits.ok()) return Annotate(fits, Concat(node.op, " '", node.name, "'"));
     StatusOr<Tensor> result = OperatorOf(node)->evaluate({graph, node});
     if (result.status().code() == StatusCode::kUnimplemented) continue;
     if (!result.ok()) return Annotate(result.status(), Concat(node.op, " '", node.name, "'"));
     INFENCLAVE_CHECK(result->dtype() == out.dtype && result->shape() == out.shape);
-    budget -= bytes;
-    graph.constants.emplace(node.outputs[0], *std::move(result));
+    budget = left;
+    graph.SetConstant(node.outputs[0], *std::move(result));
     erased[n] = true;
   }
   EraseNodes(graph, erased);

@@ -27,8 +27,8 @@ Status ValidateValues(const Graph& graph) {
   for (const auto& [id, tensor] : graph.constants) {
     if (!InRange(graph, id)) return InvalidArgument("graph: a constant has the unknown value ", id);
     const Value& value = graph.value(id);
-    if (tensor.dtype() != value.dtype || tensor.shape() != value.shape) {
-      return InvalidArgument("constant '", value.name, "' is ", NameOf(tensor.dtype()), ToString(tensor.shape()),
+    if (tensor->dtype() != value.dtype || tensor->shape() != value.shape) {
+      return InvalidArgument("constant '", value.name, "' is ", NameOf(tensor->dtype()), ToString(tensor->shape()),
                              " but declared ", NameOf(value.dtype), ToString(value.shape));
     }
   }
@@ -77,12 +77,12 @@ Status ValidateFlow(const Graph& graph) {
 
 }  // namespace
 
-Graph Graph::Clone(std::pmr::memory_resource* memory) const {
+Graph Graph::Clone() const {
   Graph out;
   out.name = name;
   out.values = values;
   out.nodes = nodes;
-  for (const auto& [id, tensor] : constants) out.constants.emplace(id, tensor.Clone(memory));
+  out.constants = constants;
   out.inputs = inputs;
   out.outputs = outputs;
   return out;
@@ -95,8 +95,18 @@ ValueId Graph::AddValue(std::string value_name, DType dtype, Shape shape) {
 
 ValueId Graph::AddConstant(std::string value_name, Tensor tensor) {
   ValueId id = AddValue(std::move(value_name), tensor.dtype(), tensor.shape());
-  constants.emplace(id, std::move(tensor));
+  SetConstant(id, std::move(tensor));
   return id;
+}
+
+void Graph::SetConstant(ValueId id, Tensor tensor) {
+  INFENCLAVE_CHECK(constants.emplace(id, std::make_shared<const Tensor>(std::move(tensor))).second);
+}
+
+size_t Graph::ConstantBytes() const {
+  size_t bytes = 0;
+  for (const auto& [id, tensor] : constants) bytes += tensor->bytes();
+  return bytes;
 }
 
 ValueId Graph::Find(std::string_view value_name) const {

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -70,24 +71,30 @@ struct Node {
 
 struct Graph {
   std::string name;
-  std::vector<Value> values;             // indexed by ValueId
-  std::vector<Node> nodes;               // topologically ordered
-  std::map<ValueId, Tensor> constants;   // weights and other constants, with values[id]'s shape and dtype
+  std::vector<Value> values;  // indexed by ValueId
+  std::vector<Node> nodes;    // topologically ordered
+  // Weights and other constants, with values[id]'s shape and dtype. A graph's clones and parts (graph/cuts.h) share
+  // them, for they never change; the last one frees them, so their memory resource must outlive all.
+  std::map<ValueId, std::shared_ptr<const Tensor>> constants;
   std::vector<ValueId> inputs, outputs;  // constants are not inputs
 
   Graph() = default;
   Graph(Graph&&) = default;
   Graph& operator=(Graph&&) = default;
 
-  // Constants are cloned into `memory`.
-  Graph Clone(std::pmr::memory_resource* memory = std::pmr::get_default_resource()) const;
+  // Shares the constants.
+  Graph Clone() const;
 
   ValueId AddValue(std::string name, DType dtype, Shape shape);
   ValueId AddConstant(std::string name, Tensor tensor);
+  // Gives a value that has no origin yet its constant.
+  void SetConstant(ValueId id, Tensor tensor);
   ValueId Find(std::string_view name) const;  // kNoValue if there is none
   const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
   Value& value(ValueId id) { return values[static_cast<size_t>(id)]; }
   bool IsConstant(ValueId id) const { return constants.contains(id); }
+  const Tensor& constant(ValueId id) const { return *constants.at(id); }
+  size_t ConstantBytes() const;
 };
 
 // Attribute access with a default; a different type is an error that names the node and the attribute.

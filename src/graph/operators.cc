@@ -70,7 +70,7 @@ StatusOr<float> Bound(const NodeView& v, size_t i, float otherwise) {
 const Tensor* NodeView::Constant(size_t i) const {
   if (!Has(i)) return nullptr;
   auto it = graph.constants.find(node.inputs[i]);
-  return it == graph.constants.end() ? nullptr : &it->second;
+  return it == graph.constants.end() ? nullptr : it->second.get();
 }
 
 StatusOr<std::vector<int64_t>> NodeView::Ints(size_t i, int64_t limit) const {

@@ -103,7 +103,7 @@ StatusOr<Graph> RemoveDead(Graph graph) {
   }
   graph.values = std::move(values);
 
-  std::map<ValueId, Tensor> constants;
+  decltype(graph.constants) constants;
   for (auto& [id, tensor] : graph.constants) {
     ValueId to = renumbered[static_cast<size_t>(id)];
     if (to != kNoValue) constants.emplace(to, std::move(tensor));
@@ -138,7 +138,7 @@ std::vector<std::string_view> Operations(const Graph& graph) {
 }  // namespace
 
 StatusOr<Graph> Simplify(Graph graph) {
-  size_t budget = kFoldingBudget;  // for all rounds
+  size_t budget = FoldingBudget(graph.ConstantBytes());  // for all rounds
   for (int round = 0; round < kMaxRounds; ++round) {
     std::vector<std::string_view> before = Operations(graph);
     INFENCLAVE_ASSIGN_OR_RETURN(graph, FoldConstants(std::move(graph), budget));

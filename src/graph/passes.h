@@ -12,11 +12,13 @@ StatusOr<Graph> InferShapes(Graph graph);
 // Sets dimension 0 of every input to `batch` and infers shapes again.
 StatusOr<Graph> WithBatch(Graph graph, int64_t batch);
 // Infers shapes and evaluates nodes whose inputs are all constants on the way, so that Shape arithmetic ends up in the
-// shapes that depend on it. A few Expands in a hostile model would ask for any amount of memory: what folding allocates
-// is taken off `budget`, and nodes that exceed what is left of it stay nodes.
-inline constexpr size_t kFoldingBudget = size_t{1} << 30;
+// shapes that depend on it. A few Expands in a hostile model would ask for any amount of memory: what folding makes is
+// taken off `budget`, and RESOURCE_EXHAUSTED names the node that exceeds what is left of it.
 StatusOr<Graph> FoldConstants(Graph graph, size_t& budget);
 StatusOr<Graph> FoldConstants(Graph graph);
+// What folding may make in all of a network whose own constants take so many bytes; and taking one result off that.
+constexpr size_t FoldingBudget(size_t constant_bytes) { return (size_t{1} << 30) + 2 * constant_bytes; }
+Status TakeForFolding(const Value& result, size_t& budget);
 // Sum, Mean, and Min and Max of other than two operands become chains of operators of two: one form for all that
 // follows.
 StatusOr<Graph> ExpandVariadic(Graph graph);

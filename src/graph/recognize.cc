@@ -39,8 +39,8 @@ class Recognizer {
 
   std::optional<float> Scalar(ValueId value) const {
     auto it = graph_.constants.find(value);
-    if (it == graph_.constants.end() || it->second.elements() != 1) return std::nullopt;
-    Tensor one = ToF32(it->second.view());
+    if (it == graph_.constants.end() || it->second->elements() != 1) return std::nullopt;
+    Tensor one = ToF32(it->second->view());
     return one.as<float>()[0];
   }
 
@@ -214,7 +214,7 @@ class Recognizer {
     }
     if (graph_.value(node.inputs[1]).dtype == DType::kF32) return;
     std::string name = names_.Make(graph_.value(node.inputs[1]).name);
-    node.inputs[1] = graph_.AddConstant(name, ToF32(graph_.constants.at(node.inputs[1]).view()));
+    node.inputs[1] = graph_.AddConstant(name, ToF32(graph_.constant(node.inputs[1]).view()));
   }
 
   void Square(Node& node) {

@@ -197,7 +197,7 @@ void ReadConstants(ByteReader& r, Graph& graph, std::pmr::memory_resource* memor
     if (!r.ok()) return;
     Tensor tensor(value.dtype, value.shape, memory);
     if (!data.empty()) std::memcpy(tensor.data(), data.data(), data.size());
-    graph.constants.emplace(last, std::move(tensor));
+    graph.SetConstant(last, std::move(tensor));
   }
 }
 
@@ -240,11 +240,11 @@ StatusOr<Bytes> EncodeGraph(const Graph& graph) {
   for (const Node& node : graph.nodes) WriteNode(w, node);
   w.Count(graph.constants.size());
   size_t total = w.bytes().size();
-  for (const auto& [id, tensor] : graph.constants) total += sizeof(uint32_t) + tensor.bytes();
+  for (const auto& [id, tensor] : graph.constants) total += sizeof(uint32_t) + tensor->bytes();
   if (total > kMaxGraphBytes) return InvalidArgument("graph: ", total, " bytes, expected at most ", kMaxGraphBytes);
   for (const auto& [id, tensor] : graph.constants) {
     w.U32(static_cast<uint32_t>(id));
-    w.Raw(tensor.raw());
+    w.Raw(tensor->raw());
   }
   return w.Take();
 }

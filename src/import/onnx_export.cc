@@ -75,7 +75,7 @@ class Exporter {
     }
     for (const auto& [id, tensor] : graph_.constants) {
       if (!used_constants_.contains(id)) continue;
-      WriteConstant(names_[static_cast<size_t>(id)], tensor);
+      WriteConstant(names_[static_cast<size_t>(id)], *tensor);
     }
     return Encode();
   }
@@ -196,7 +196,7 @@ class Exporter {
   std::optional<std::string> InputName(const Node& node, size_t i, onnx::NodeProto& proto) {
     ValueId id = node.inputs[i];
     if (id == kNoValue || !graph_.IsConstant(id)) return NameOf(id);
-    const Tensor& tensor = graph_.constants.at(id);
+    const Tensor& tensor = graph_.constant(id);
     if (i == 1 && opset_ < 18 && HasAxesAttributeBefore18(node.op)) {
       auto* attribute = proto.add_attribute();
       std::span<const int64_t> axes = tensor.as<int64_t>();

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "graph/operators.h"
+#include "graph/passes.h"
 #include "graph/serialize.h"
 #include "import/onnx_tensor.h"
 #include "import/onnx_upgrade.h"
@@ -19,9 +20,6 @@ using onnx::AttributeProto;
 
 // A value whose shape nothing tells: what an opaque node makes and the file does not declare. No tensor flows with it.
 const Shape kUnknownShape = {0};
-
-// What constants that folding makes at import may take in all, so that a small file cannot ask for much.
-constexpr size_t kMaxFoldedBytes = size_t{640} << 20;
 
 std::string DomainOf(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
 
@@ -136,7 +134,8 @@ class Importer {
     StatusOr<Tensor> tensor = tensors_.Read(proto);
     if (!tensor.ok()) return Annotate(tensor.status(), Concat("constant '", name, "'"));
     INFENCLAVE_ASSIGN_OR_RETURN(ValueId id, Define(name, tensor->dtype(), tensor->shape()));
-    graph_.constants.emplace(id, *std::move(tensor));
+    folding_left_ += FoldingBudget(tensor->bytes()) - FoldingBudget(0);
+    graph_.SetConstant(id, *std::move(tensor));
     return OkStatus();
   }
 
@@ -287,7 +286,7 @@ class Importer {
       return Unimplemented("attribute '", attribute.name(), "' is not supported");
     }
     INFENCLAVE_ASSIGN_OR_RETURN(ValueId id, Define(proto.output(0), tensor.dtype(), tensor.shape()));
-    graph_.constants.emplace(id, std::move(tensor));
+    graph_.SetConstant(id, std::move(tensor));
     return OkStatus();
   }
 
@@ -409,12 +408,9 @@ class Importer {
                                         [&](ValueId id) { return id == kNoValue || graph_.IsConstant(id); })) {
       return false;
     }
-    INFENCLAVE_ASSIGN_OR_RETURN(int64_t elements, NumElements(view.out().shape));
-    size_t bytes = static_cast<size_t>(elements) * SizeOf(view.out().dtype);
-    if (bytes > folded_bytes_left_) return false;
-    folded_bytes_left_ -= bytes;
+    INFENCLAVE_RETURN_IF_ERROR(TakeForFolding(view.out(), folding_left_));
     INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, op->evaluate(view));
-    graph_.constants.emplace(view.node.outputs[0], std::move(tensor));
+    graph_.SetConstant(view.node.outputs[0], std::move(tensor));
     return true;
   }
 
@@ -437,7 +433,7 @@ class Importer {
   std::unordered_map<std::string, TensorType> declared_;
   std::map<std::string, int64_t, std::less<>> opsets_;
   std::set<std::string> opaque_;
-  size_t folded_bytes_left_ = kMaxFoldedBytes;
+  size_t folding_left_ = FoldingBudget(0);
 };
 
 }  // namespace

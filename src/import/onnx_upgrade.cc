@@ -76,7 +76,7 @@ Status UpgradeClip(Context& c) {
 // Inference only: the input itself. Newer forms say "training" in input 2, older ones not at all.
 Status UpgradeDropout(Context& c) {
   if (c.Has(2)) {
-    const Tensor* training = c.graph.IsConstant(c.node.inputs[2]) ? &c.graph.constants.at(c.node.inputs[2]) : nullptr;
+    const Tensor* training = c.graph.IsConstant(c.node.inputs[2]) ? &c.graph.constant(c.node.inputs[2]) : nullptr;
     if (training == nullptr || training->dtype() != DType::kBool || training->elements() != 1 ||
         training->as<uint8_t>()[0] != 0) {
       return c.Refuse("training_mode must be a constant false");
@@ -119,7 +119,7 @@ Status UpgradeSlice(Context& c) {
 // input, rounded down, is the size.
 Status SizesToScales(Context& c) {
   if (!c.Has(3) || !c.graph.IsConstant(c.node.inputs[3]) || c.node.attributes.contains("axes")) return OkStatus();
-  const Tensor& sizes = c.graph.constants.at(c.node.inputs[3]);
+  const Tensor& sizes = c.graph.constant(c.node.inputs[3]);
   const Shape& in = c.shape(0);
   if (sizes.dtype() != DType::kI64 || sizes.shape() != Shape{static_cast<int64_t>(in.size())}) return OkStatus();
   std::vector<float> scales;
@@ -198,7 +198,7 @@ Status UpgradeSoftmax(Context& c) {
 // An exponent may be an integer; the graph computes in f32.
 Status UpgradePow(Context& c) {
   if (!c.Has(1) || !c.graph.IsConstant(c.node.inputs[1])) return OkStatus();
-  const Tensor& exponent = c.graph.constants.at(c.node.inputs[1]);
+  const Tensor& exponent = c.graph.constant(c.node.inputs[1]);
   if (c.graph.value(c.node.inputs[0]).dtype != DType::kF32 || exponent.dtype() == DType::kF32) return OkStatus();
   c.SetInput(1, "exponent", ToF32(exponent.view()));
   return OkStatus();

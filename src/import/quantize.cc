@@ -199,14 +199,14 @@ class Quantizer {
 
   // `activation`: input 0 before it was quantised.
   void QuantizeWeights(Node& node, ValueId activation) {
-    const Tensor& weights = graph_.constants.at(node.inputs[1]);
+    const Tensor& weights = graph_.constant(node.inputs[1]);
     size_t axis = node.op == "Conv" ? 0 : 1;
     if (node.op == "Gemm" && *IntAttribute(node, "transB", 0) != 0) axis = 0;
     const size_t channels = static_cast<size_t>(weights.shape()[axis]);
     const size_t row = weights.as<float>().size() / channels;
     auto channel = [&](size_t i) { return axis == 0 ? i / row : i % channels; };
     const bool biased = node.inputs.size() > 2 && node.inputs[2] != kNoValue;
-    const Tensor* bias = biased ? &graph_.constants.at(node.inputs[2]) : nullptr;
+    const Tensor* bias = biased ? &graph_.constant(node.inputs[2]) : nullptr;
     const double input_scale = static_cast<double>(ParametersOf(activation)->scale);
 
     std::vector<float> scales(channels, 0);

@@ -78,7 +78,7 @@ std::string MessageOfRun(ToyAssessment& toy) {
 
 // V of a grey picture in [0,255], straight from the oracle's weights.
 std::vector<double> AnswerTo(const Graph& oracle, const std::vector<double>& grey) {
-  const auto w = oracle.constants.at(oracle.Find("w")).as<float>();
+  const auto w = oracle.constant(oracle.Find("w")).as<float>();
   const size_t classes = w.size() / (3 * grey.size());
   std::vector<double> p(classes);
   double sum = 0;

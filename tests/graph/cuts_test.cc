@@ -164,8 +164,11 @@ TEST(SplitAt, EachSideHasTheConstantsThatBothNeed) {
   Graph graph = Inferred(b.Build({b.Op("Mul", {a, w}, "y")}));
   StatusOr<Partition> split = SplitAt(graph, graph.Find("a"));
   ASSERT_TRUE(split.ok()) << split.status();
-  EXPECT_EQ(split->front.constants.size(), 1u);
-  EXPECT_EQ(split->back.constants.size(), 1u);
+  ASSERT_EQ(split->front.constants.size(), 1u);
+  ASSERT_EQ(split->back.constants.size(), 1u);
+  for (const Graph* side : {&split->front, &split->back}) {
+    EXPECT_EQ(side->constants.begin()->second, graph.constants.at(w));  // it is not copied
+  }
 }
 
 TEST(UpTo, ComputesTheTensorThatTheWholeNetworkComputes) {

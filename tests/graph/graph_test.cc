@@ -42,12 +42,16 @@ TEST(Validate, NamesWhatIsWrong) {
   }
 }
 
-TEST(Graph, CloneSharesNothing) {
+TEST(Graph, CloneSharesTheConstantsAlone) {
   Graph graph = TwoConvolutions(), copy = graph.Clone();
-  copy.constants.at(copy.Find("w1")).as<float>()[0] = 99;
   copy.value(0).name = "other";
-  EXPECT_EQ(graph.constants.at(graph.Find("w1")).as<float>()[0], -1);
+  copy.nodes.clear();
   EXPECT_EQ(graph.value(0).name, "x");
+  EXPECT_FALSE(graph.nodes.empty());
+  const ValueId w1 = graph.Find("w1");
+  EXPECT_EQ(&copy.constant(w1), &graph.constant(w1));
+  graph = Graph();
+  EXPECT_EQ(copy.constant(w1).as<float>()[0], -1);
 }
 
 TEST(Graph, ProducersAndConsumersFollowTheNodes) {

@@ -204,7 +204,7 @@ std::map<std::string, Tensor> Evaluate(const Graph& original, const std::map<std
   uint32_t random = 12345;
   for (ValueId id : graph.inputs) {
     if (auto value = given.find(graph.value(id).name); value != given.end()) {
-      graph.constants.emplace(id, value->second.Clone());
+      graph.SetConstant(id, value->second.Clone());
       continue;
     }
     Tensor input(DType::kF32, graph.value(id).shape);
@@ -212,7 +212,7 @@ std::map<std::string, Tensor> Evaluate(const Graph& original, const std::map<std
       random = random * 1664525 + 1013904223;
       x = static_cast<float>(random >> 8) / 8388608.0f - 1;
     }
-    graph.constants.emplace(id, std::move(input));
+    graph.SetConstant(id, std::move(input));
   }
   for (const Node& node : graph.nodes) {
     StatusOr<std::vector<TensorType>> types = InferNode({graph, node});
@@ -224,10 +224,10 @@ std::map<std::string, Tensor> Evaluate(const Graph& original, const std::map<std
     if (node.activation.kind != Kind::kNone) {
       for (float& x : result.as<float>()) x = Activate(node.activation, x);
     }
-    graph.constants.emplace(node.outputs[0], std::move(result));
+    graph.SetConstant(node.outputs[0], std::move(result));
   }
   std::map<std::string, Tensor> outputs;
-  for (ValueId id : graph.outputs) outputs.emplace(graph.value(id).name, std::move(graph.constants.at(id)));
+  for (ValueId id : graph.outputs) outputs.emplace(graph.value(id).name, graph.constant(id).Clone());
   return outputs;
 }
 

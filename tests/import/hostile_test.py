@@ -94,6 +94,13 @@ def external(location, offset=0, length=4):
     return one("Add", weights, shape=(1, 1))
 
 
+def many_constants(each=1 << 21):
+    """A hundred tensors in three kilobytes, of 256 MiB each."""
+    nodes = [helper.make_node("ConstantOfShape", ["shape"], [f"c{i}"]) for i in range(100)]
+    total = helper.make_node("Sum", ["x", *(f"c{i}" for i in range(100))], ["y"])
+    return model([*nodes, total], [ints("shape", 1, 4, 8, each)], (1, 4, 8, 1))
+
+
 def cycle():
     return model([helper.make_node("Add", ["x", "b"], ["a"], name="first"), helper.make_node("Relu", ["a"], ["b"]),
                   helper.make_node("Relu", ["b"], ["y"])])
@@ -124,6 +131,8 @@ ONNX_CASES = {
     "Tile": (lambda: one("Tile", ints("r", 1, 1 << 20, 1 << 20, 1)), "Tile 'y': .*more than"),
     "Expand": (lambda: one("Expand", ints("s", 1 << 24, 1, 1, 1, 1)), "Expand 'y': .*more than"),
     "ConstantOfShape": (lambda: one("ConstantOfShape", ints("s", HUGE), inputs=["s"]), "ConstantOfShape 'y': .*more than"),
+    "many large constants": (many_constants, "ConstantOfShape 'c4': its result, .* may take 1024 MiB"),
+    "many large constants, within the limit, and a cut at each": (lambda: many_constants(20_000), None),
     "Range": (lambda: one("Range", *(onnx.numpy_helper.from_array(numpy.int64(v), n) for n, v in
                                      (("a", 0), ("b", 1 << 62), ("c", 1))), inputs=["a", "b", "c"]), "Range 'y'"),
     "Pad": (lambda: one("Pad", ints("p", *[0, 0, 1 << 62, 1 << 62] * 2)), "Pad 'y'"),

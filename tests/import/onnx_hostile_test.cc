@@ -89,7 +89,7 @@ class ExternalData : public testing::Test {
 TEST_F(ExternalData, IsReadAtItsOffset) {
   StatusOr<ImportedModel> model = With("weights.bin", "4", "4");
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_FLOAT_EQ(model->graph.constants.begin()->second.as<float>()[0], 2);
+  EXPECT_FLOAT_EQ(model->graph.constants.begin()->second->as<float>()[0], 2);
 }
 
 TEST_F(ExternalData, MayNotLeaveTheModelsFolder) {

@@ -70,7 +70,7 @@ TEST(OnnxImport, HalfGraphsBecomeF32) {
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(model->graph.value(model->graph.inputs[0]).dtype, DType::kF32);
   ASSERT_EQ(model->graph.nodes.size(), 1u) << "the Cast is gone";
-  const Tensor& weights = model->graph.constants.begin()->second;
+  const Tensor& weights = *model->graph.constants.begin()->second;
   EXPECT_EQ(weights.dtype(), DType::kF32);
   EXPECT_FLOAT_EQ(weights.as<float>()[1], -3);
 }
@@ -95,7 +95,7 @@ TEST(OnnxImport, ClipBoundsOfOpset7AreInputs) {
   ASSERT_TRUE(model.ok()) << model.status();
   const Node& node = model->graph.nodes[0];
   ASSERT_EQ(node.inputs.size(), 3u);
-  EXPECT_FLOAT_EQ(model->graph.constants.at(node.inputs[2]).as<float>()[0], 6);
+  EXPECT_FLOAT_EQ(model->graph.constant(node.inputs[2]).as<float>()[0], 6);
   EXPECT_TRUE(node.attributes.empty());
 }
 

@@ -153,7 +153,7 @@ Status RunCase(const Case& c) {
   std::vector<ValueId> computed;
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     if (auto it = graph.constants.find(graph.outputs[i]); it != graph.constants.end()) {
-      INFENCLAVE_RETURN_IF_ERROR(Compare(it->second, c.outputs[i], static_cast<int64_t>(i), ToleranceOf(c, i)));
+      INFENCLAVE_RETURN_IF_ERROR(Compare(*it->second, c.outputs[i], static_cast<int64_t>(i), ToleranceOf(c, i)));
     } else {
       computed.push_back(graph.outputs[i]);
     }

@@ -93,7 +93,7 @@ TEST(Quantize, NetworkComputesNearlyTheSameInAQuarterOfTheBytes) {
   EXPECT_NE(before, after) << "nothing was quantised";
   auto weights = [](const Graph& g) {
     size_t bytes = 0;
-    for (const auto& [id, tensor] : g.constants) bytes += tensor.elements() >= 100 ? tensor.bytes() : 0;
+    for (const auto& [id, tensor] : g.constants) bytes += tensor->elements() >= 100 ? tensor->bytes() : 0;
     return bytes;
   };
   EXPECT_EQ(weights(*quantized) * 4, weights(graph));
