@@ -158,7 +158,7 @@ StatusOr<std::unique_ptr<Service>> Serve(const Graph& graph, const ServedOptions
   INFENCLAVE_RETURN_IF_ERROR(WriteBundle(made.bundle, spawn.bundle_path));
   INFENCLAVE_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveLink> link, EnclaveLink::Spawn(spawn));
   const Manifest& manifest = made.bundle.manifest;
-  const BackNetShape shape{manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape};
+  const BackNetShape shape = BackNetShapeOf(manifest);
   ConfidentialModel::Options model{.max_batch = options.max_batch};
   BackNetFactory backnet;
   if (options.backnets == 0) {

@@ -7,9 +7,9 @@ namespace {
 
 using namespace infenclave;  // NOLINT(google-build-using-namespace)
 
-void CheckFloats(const StatusOr<F32Data>& tensor) {
+void CheckNumbers(const StatusOr<TensorData>& tensor, int64_t width = 4) {
   if (!tensor.ok()) return;
-  INFENCLAVE_CHECK(NumElements(tensor->shape).value() * 4 == static_cast<int64_t>(tensor->data.size()));
+  INFENCLAVE_CHECK(NumElements(tensor->shape).value() * width == static_cast<int64_t>(tensor->data.size()));
   uint32_t sum = 0;
   for (uint8_t byte : tensor->data) sum += byte;  // the sanitizer sees to it that all of it is there
   INFENCLAVE_CHECK(sum <= 255 * tensor->data.size());
@@ -33,11 +33,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (inference::ModelInferRequest request; request.ParseFromArray(data, static_cast<int>(size))) {
     CheckBytes(ReadBytesInput(request, ""), size);
-    CheckFloats(ReadF32Input(request, ""));
+    CheckNumbers(ReadInput(request, "", DType::kF32));
+    CheckNumbers(ReadInput(request, "", DType::kU8), 1);
   }
   if (inference::ModelInferResponse response; response.ParseFromArray(data, static_cast<int>(size))) {
     CheckBytes(ReadBytesOutput(response, ""), size);
-    CheckFloats(ReadF32Output(response, ""));
+    CheckNumbers(ReadF32Output(response, ""));
   }
   return 0;
 }

@@ -22,7 +22,7 @@ class Echo final : public OipModel {
       AddBytesOutput(call->response(), "out", *bytes, FormOf(call->request()));
       return call->Finish(OkStatus());
     }
-    const auto floats = ReadF32Input(call->request(), "");
+    const auto floats = ReadInput(call->request(), "", DType::kF32);
     if (floats.ok()) {
       AddF32Output(call->response(), "out", floats->shape, floats->data, FormOf(call->request()));
     }

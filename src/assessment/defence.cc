@@ -1,7 +1,9 @@
 #include "assessment/defence.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "engine/compiled_network.h"
@@ -15,6 +17,11 @@ constexpr int kMostSensitivityPhotographs = 16;
 constexpr double kStep = 0.03;      // of the differences, in deviations of the channel
 constexpr double kJitter = 1e-4;    // on the diagonal of correlations, which may be singular
 constexpr int kSubspaceSteps = 40;  // of orthogonal iteration
+constexpr int kCodeSamples = 2048;  // of each channel
+// From the first code to the last, in deviations: from 1 to 32.
+constexpr double kLeastCodeWidth = 1, kCodeWidthRatio = 1.189207115002721;  // the fourth root of 2
+constexpr size_t kCodeWidths = 21;
+constexpr double kLowestShares[] = {0, 0.001, 0.003, 0.01, 0.03, 0.1};  // of a channel's values, below code 0
 
 using Matrix = std::vector<double>;  // row by row, square unless said otherwise
 
@@ -300,6 +307,110 @@ StatusOr<Projection> FitProjection(const Graph& model, ValueId cut, const Projec
   return Fitter(model, cut, options, load, progress).Fit();
 }
 
+Projection WithLowestAtZero(Projection projection, const std::vector<float>& lowest) {
+  const bool alone = projection.up.size() == projection.up_bias.size() && projection.rank == projection.channels;
+  for (size_t j = 0; j < lowest.size(); ++j) {
+    projection.down_bias[j] -= lowest[j];
+    if (alone) projection.up_bias[j] += projection.up[j] * lowest[j];
+  }
+  for (size_t c = 0; !alone && c < projection.up_bias.size(); ++c) {
+    for (size_t j = 0; j < lowest.size(); ++j) {
+      projection.up_bias[c] += projection.up[c * lowest.size() + j] * lowest[j];
+    }
+  }
+  return projection;
+}
+
+float Rounded(const IrCodes& codes, float value) {
+  const float code = std::nearbyint(value * (1 / codes.step));  // ties to even, as the enclave
+  return codes.step * std::clamp(code, 0.0f, static_cast<float>(codes.largest));
+}
+
+namespace {
+
+// The mean square of what is lost of these values.
+double LossOf(std::span<const float> values, float lowest, const IrCodes& codes) {
+  double sum = 0;
+  for (const float value : values) {
+    const double lost = Rounded(codes, value - lowest) + lowest - value;
+    sum += lost * lost;
+  }
+  return sum / static_cast<double>(values.size());
+}
+
+}  // namespace
+
+StatusOr<IrCodes> FitCodes(const Graph& narrowed_model, ValueId narrowed, int largest, int photographs, int threads,
+                           uint64_t seed, const LoadPhotograph& load, const std::function<void(double)>& progress) {
+  const Shape& shape = narrowed_model.value(narrowed).shape;
+  const auto channels = static_cast<size_t>(shape[1]);
+  const auto places = static_cast<uint64_t>(shape[2] * shape[3]);
+  INFENCLAVE_ASSIGN_OR_RETURN(const Graph front, UpTo(narrowed_model, narrowed));
+  INFENCLAVE_ASSIGN_OR_RETURN(Runner runner, Runner::Create(front, threads));
+  Random random(seed);
+  std::vector<std::vector<float>> values(channels);
+  const int each = std::max(1, kCodeSamples / std::max(1, photographs));
+  for (int i = 0; i < photographs; ++i) {
+    INFENCLAVE_RETURN_IF_ERROR(load(i, runner.input()));
+    INFENCLAVE_ASSIGN_OR_RETURN(const std::span<const float> ir, runner.Run());
+    for (size_t c = 0; c < channels; ++c) {
+      for (int k = 0; k < each; ++k) values[c].push_back(ir[c * places + random.Below(places)]);
+    }
+    progress(0.5 * (i + 1) / photographs);
+  }
+  for (std::vector<float>& channel : values) std::sort(channel.begin(), channel.end());
+  IrCodes best;
+  for (size_t w = 0; w < kCodeWidths; ++w) {
+    IrCodes codes{largest, static_cast<float>(kLeastCodeWidth * std::pow(kCodeWidthRatio, w) / largest), {}, 0};
+    for (const std::vector<float>& channel : values) {
+      double least = std::numeric_limits<double>::infinity();
+      float lowest = 0;
+      for (const double share : kLowestShares) {
+        const float value = channel[static_cast<size_t>(share * static_cast<double>(channel.size() - 1))];
+        if (const double loss = LossOf(channel, value, codes); loss < least) {
+          least = loss;
+          lowest = value;
+        }
+      }
+      codes.lowest.push_back(lowest);
+      codes.error += least / static_cast<double>(channels);
+    }
+    if (best.step == 0 || codes.error < best.error) best = std::move(codes);
+    progress(0.5 + 0.5 * static_cast<double>(w + 1) / kCodeWidths);
+  }
+  best.error = std::sqrt(best.error);
+  return best;
+}
+
+StatusOr<Graph> InsertRounding(Graph model, ValueId narrowed, const IrCodes& codes) {
+  const std::string name = model.value(narrowed).name;
+  const Shape shape = model.value(narrowed).shape;
+  model.value(narrowed).name = model.nodes[static_cast<size_t>(Producers(model)[narrowed])].name = name + "/exact";
+  std::vector<Node> rounding;
+  const auto add = [&](const char* op, const std::string& made, std::vector<ValueId> inputs) {
+    Node node;
+    node.op = op;
+    node.name = made;
+    node.inputs = std::move(inputs);
+    node.outputs = {model.AddValue(made, DType::kF32, shape)};
+    rounding.push_back(node);
+    return node.outputs[0];
+  };
+  const auto number = [&](const char* what, float value) {
+    return model.AddConstant(Concat(name, "/", what), Tensor::FromF32({}, std::array<float, 1>{value}));
+  };
+  const ValueId steps = add("Mul", name + "/steps", {narrowed, number("per step", 1 / codes.step)});
+  const ValueId code = add("Clip", name + "/codes",
+                           {add("Round", name + "/rounded", {steps}), number("least", 0),
+                            number("largest", static_cast<float>(codes.largest))});
+  const ValueId rounded = add("Mul", name, {code, number("step", codes.step)});
+  for (Node& node : model.nodes) std::replace(node.inputs.begin(), node.inputs.end(), narrowed, rounded);
+  const std::vector<int> producers = Producers(model);
+  model.nodes.insert(model.nodes.begin() + producers[narrowed] + 1, rounding.begin(), rounding.end());
+  INFENCLAVE_RETURN_IF_ERROR(Validate(model));
+  return model;
+}
+
 std::string NarrowedName(std::string_view cut) { return Concat(cut, "/narrowed"); }
 
 StatusOr<Graph> InsertProjection(Graph model, ValueId cut, const Projection& projection) {
@@ -332,7 +443,7 @@ StatusOr<Graph> InsertProjection(Graph model, ValueId cut, const Projection& pro
 }
 
 StatusOr<DefencePrice> PriceDefence(const Graph& model, const Graph& defended, std::string_view narrowed, double noise,
-                                    const std::vector<int64_t>& truth, int threads, uint64_t seed,
+                                    const IrCodes* codes, const std::vector<int64_t>& truth, int threads, uint64_t seed,
                                     const LoadPhotograph& load, const std::function<void(double)>& progress) {
   INFENCLAVE_ASSIGN_OR_RETURN(const ValueId cut, FindCut(defended, narrowed));
   INFENCLAVE_ASSIGN_OR_RETURN(Runner whole, Runner::Create(model, threads));
@@ -347,7 +458,8 @@ StatusOr<DefencePrice> PriceDefence(const Graph& model, const Graph& defended, s
     INFENCLAVE_ASSIGN_OR_RETURN(const std::span<const float> ir, halves.front.Run());
     Random random(seed ^ (i + 1) * 0x9e3779b97f4a7c15);
     for (size_t k = 0; k < ir.size(); ++k) {
-      halves.back.input()[k] = ir[k] + (noise > 0 ? static_cast<float>(noise * random.Normal()) : 0.0f);
+      const float sent = ir[k] + (noise > 0 ? static_cast<float>(noise * random.Normal()) : 0.0f);
+      halves.back.input()[k] = codes != nullptr ? Rounded(*codes, sent) : sent;
     }
     INFENCLAVE_ASSIGN_OR_RETURN(const std::span<const float> defended_scores, halves.back.Run());
     const int is = TopClass(defended_scores);

@@ -43,6 +43,25 @@ struct ProjectionOptions {
 StatusOr<Projection> FitProjection(const Graph& model, ValueId cut, const ProjectionOptions& options,
                                    const LoadPhotograph& load, const std::function<void(double)>& progress);
 
+// Codes for what crosses the cut: multiples of one step from a lowest value of each channel, so that rounding is an
+// error of one size in units of each channel's deviation. What lies beyond the codes is cut off.
+struct IrCodes {
+  int largest = 0;  // 255 or 15
+  float step = 0;
+  std::vector<float> lowest;  // of each channel: code 0
+  double error = 0;           // root of the mean square of what is lost, in deviations
+};
+// `narrowed` is the tensor of a network with a projection. Step and lowest values are those of many that lose least on
+// the photographs, `photographs` of them.
+StatusOr<IrCodes> FitCodes(const Graph& narrowed_model, ValueId narrowed, int largest, int photographs, int threads,
+                           uint64_t seed, const LoadPhotograph& load, const std::function<void(double)>& progress);
+// The projection whose channels are 0 where they were lowest.
+Projection WithLowestAtZero(Projection projection, const std::vector<float>& lowest);
+// What the BackNet makes of the code of a value that is 0 at its lowest.
+float Rounded(const IrCodes& codes, float value);
+// The network whose tensor of that name is rounded so, for attacks on it.
+StatusOr<Graph> InsertRounding(Graph model, ValueId narrowed, const IrCodes& codes);
+
 // The network with the projection at the cut; the narrowed tensor is called NarrowedName(the cut's name).
 StatusOr<Graph> InsertProjection(Graph model, ValueId cut, const Projection& projection);
 std::string NarrowedName(std::string_view cut);
@@ -56,9 +75,10 @@ struct DefencePrice {
   Estimate loss;           // paired: before minus after
 };
 
-// `truth[i]` is the class of photograph i, -1 where it is not known. Noise is drawn by seed.
+// `truth[i]` is the class of photograph i, -1 where it is not known. Noise is drawn by seed, and added before `codes`
+// round, where there are any.
 StatusOr<DefencePrice> PriceDefence(const Graph& model, const Graph& defended, std::string_view narrowed, double noise,
-                                    const std::vector<int64_t>& truth, int threads, uint64_t seed,
+                                    const IrCodes* codes, const std::vector<int64_t>& truth, int threads, uint64_t seed,
                                     const LoadPhotograph& load, const std::function<void(double)>& progress);
 
 }  // namespace infenclave

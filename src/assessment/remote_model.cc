@@ -77,12 +77,12 @@ class Remote final : public RemoteModel {
       inference::ModelInferRequest request;
       request.set_model_name(endpoint_.model);
       request.set_model_version(endpoint_.version);
-      AddF32Input(request, input_, {n, 3, height_, width_},
-                  {reinterpret_cast<const uint8_t*>(pictures.data()), pictures.size_bytes()});
+      AddInput(request, input_, DType::kF32, {n, 3, height_, width_},
+               {reinterpret_cast<const uint8_t*>(pictures.data()), pictures.size_bytes()});
       inference::ModelInferResponse response;
       INFENCLAVE_RETURN_IF_ERROR(
           Call([&](grpc::ClientContext* context) { return stub_->ModelInfer(context, request, &response); }));
-      const StatusOr<F32Data> scores = ReadF32Output(response, output_);
+      const StatusOr<TensorData> scores = ReadF32Output(response, output_);
       if (!scores.ok()) return Annotate(scores.status(), url_);
       const std::span<float> out =
           output.subspan(static_cast<size_t>(begin) * classes_, static_cast<size_t>(n) * classes_);

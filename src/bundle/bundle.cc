@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bundle/class_order.h"
+#include "bundle/ir_codes.h"
 #include "graph/cuts.h"
 #include "graph/operators.h"
 #include "graph/passes.h"
@@ -162,7 +163,8 @@ Manifest DescribeBundle(const PartitionOptions& options, const BundleKeys& keys,
   manifest.bundle_id = keys.bundle_id;
   manifest.model_name = options.model_name;
   manifest.model_version = options.model_version;
-  manifest.ir_dtype = options.ir_dtype;
+  manifest.ir_precision = options.ir_precision;
+  manifest.ir_step = options.ir_step;
   manifest.ir_noise = options.ir_noise;
   manifest.classes = classes;
   manifest.tail_layers = options.tail_layers;
@@ -209,6 +211,9 @@ StatusOr<PartitionResult> MakeBundle(const Graph& model, const Ed25519Signer& ow
   }
   SecretBytes mapping = EncodeClassMapping({std::move(rest.order), Padded(options.labels)});
   out.bundle.mapping_sealed = SealPart(out.keys.mapping_key.span(), out.keys.bundle_id, "mapping", mapping.span());
+  if (LargestCode(options.ir_precision) > 0) {
+    INFENCLAVE_ASSIGN_OR_RETURN(rest.back, ReadCodes(std::move(rest.back), options.ir_precision, options.ir_step));
+  }
   INFENCLAVE_ASSIGN_OR_RETURN(out.bundle.backnet_onnx,
                               ExportOnnx(rest.back, {.anonymous = true, .symbolic_batch = true}));
 

@@ -25,8 +25,10 @@ struct PartitionOptions {
   Preprocessing preprocessing;
   TeeClass tee_class = TeeClass::kHardware;
   bool open = false;
-  DType ir_dtype = DType::kF32;
-  float ir_noise = 0;  // the enclave adds; the cut's channels have unit deviation then (assessment/defence.h)
+  IrPrecision ir_precision = IrPrecision::kF32;
+  // Between two codes, and noise that the enclave adds; the cut's channels have unit deviation then, and no value below
+  // 0 where there are codes (assessment/defence.h).
+  float ir_step = 0, ir_noise = 0;
   // How many linear layers (Conv, Gemm, MatMul) at the end stay in the enclave, with all that lies between and behind
   // them; a few more where the network cannot be cut just there.
   uint32_t tail_layers = 0;

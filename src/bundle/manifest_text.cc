@@ -33,12 +33,14 @@ std::string ManifestToJson(const Manifest& m) {
                   {"backnet.onnx", HexEncode(m.backnet_digest)}};
   if (m.tail_layers > 0) digests["tail.sealed"] = HexEncode(m.tail_digest);
   if (m.audit_per_million > 0) digests["audit.sealed"] = HexEncode(m.audit_digest);
+  Json ir = {{"shape", m.ir_shape}, {"dtype", NameOf(m.ir_precision)}, {"noise", m.ir_noise}};
+  if (LargestCode(m.ir_precision) > 0) ir["step"] = m.ir_step;
   Json json = {
       {"format_version", m.format_version},
       {"bundle_id", HexEncode(m.bundle_id)},
       {"model_name", m.model_name},
       {"model_version", m.model_version},
-      {"ir", {{"shape", m.ir_shape}, {"dtype", NameOf(m.ir_dtype)}, {"noise", m.ir_noise}}},
+      {"ir", ir},
       {"tail_layers", m.tail_layers},
       {"classes", m.classes},
       {"backnet_output_shape", m.backnet_output_shape},

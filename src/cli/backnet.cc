@@ -28,9 +28,8 @@ Status Run(const Options& options) {
   INFENCLAVE_ASSIGN_OR_RETURN(Bundle bundle, OpenBundle(options.bundle));
   const Manifest& manifest = bundle.manifest;
   const int workers = options.workers > 0 ? static_cast<int>(options.workers) : AvailableCores();
-  INFENCLAVE_ASSIGN_OR_RETURN(
-      BackNetFactory backnet,
-      BuiltinBackNet(bundle.backnet_onnx, {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape}));
+  INFENCLAVE_ASSIGN_OR_RETURN(BackNetFactory backnet,
+                              BuiltinBackNet(bundle.backnet_onnx, ServerShapeOf(BackNetShapeOf(manifest))));
   INFENCLAVE_ASSIGN_OR_RETURN(
       std::unique_ptr<BackNetServer> server,
       BackNetServer::Start(

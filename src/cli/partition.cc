@@ -133,6 +133,7 @@ struct Defended {
   Graph graph;
   std::string cut;
   Projection projection;
+  std::optional<IrCodes> codes;
   size_t fitted_on = 0;
   DefencePrice price;
 };
@@ -171,8 +172,17 @@ StatusOr<Defended> Defend(const PartitionFlags& flags, const Graph& model, const
                                             from(photographs.fitting), progress("fitting the projection")));
   INFENCLAVE_ASSIGN_OR_RETURN(out.graph, InsertProjection(model.Clone(), cut, out.projection));
   out.cut = NarrowedName(cut_name);
-  INFENCLAVE_ASSIGN_OR_RETURN(out.price, PriceDefence(model, out.graph, out.cut, flags.ir_noise, truth, /*threads=*/1,
-                                                      /*seed=*/1, from(photographs.test), progress("pricing")));
+  INFENCLAVE_ASSIGN_OR_RETURN(const IrPrecision precision, ParseIrPrecision(flags.ir_precision));
+  if (const int largest = LargestCode(precision); largest > 0) {
+    INFENCLAVE_ASSIGN_OR_RETURN(
+        out.codes, FitCodes(out.graph, out.graph.Find(out.cut), largest, static_cast<int>(photographs.fitting.size()),
+                            /*threads=*/1, /*seed=*/1, from(photographs.fitting), progress("fitting the codes")));
+    out.projection = WithLowestAtZero(std::move(out.projection), out.codes->lowest);
+    INFENCLAVE_ASSIGN_OR_RETURN(out.graph, InsertProjection(model.Clone(), cut, out.projection));
+  }
+  INFENCLAVE_ASSIGN_OR_RETURN(
+      out.price, PriceDefence(model, out.graph, out.cut, flags.ir_noise, out.codes ? &*out.codes : nullptr, truth,
+                              /*threads=*/1, /*seed=*/1, from(photographs.test), progress("pricing")));
   return out;
 }
 
@@ -191,6 +201,10 @@ void PrintDefence(const PartitionFlags& flags, const Defended& defended) {
                 projection.channels, 100 * projection.kept);
   }
   if (flags.ir_noise > 0) std::printf("noise of %.3g deviations; ", flags.ir_noise);
+  if (defended.codes) {
+    std::printf("codes %.3g deviations apart, %.2g (root mean square) off; ", defended.codes->step,
+                defended.codes->error);
+  }
   std::printf("fitted on %zu photographs\n          priced on %d others (90 %% intervals): top-1 as before for %s %%",
               defended.fitted_on, price.photographs, Points(price.same_top1).c_str());
   if (price.labelled > 0) {
@@ -213,8 +227,10 @@ void PrintResult(const PartitionFlags& flags, const Choice& choice, const Output
     std::cout << "  verdict " << manifest.verdict.summary << "\n";
   }
   if (defended != nullptr) PrintDefence(flags, *defended);
-  if (manifest.ir_dtype == DType::kBf16) {
-    std::cout << "  ir      bf16: half the bytes, which hardly hinders an attacker\n";
+  if (manifest.ir_precision != IrPrecision::kF32) {
+    const size_t floats = static_cast<size_t>(*NumElements(manifest.ir_shape)) * sizeof(float);
+    std::cout << "  ir      " << NameOf(manifest.ir_precision) << ": " << IrWireOf(manifest).bytes()
+              << " bytes instead of " << floats << ", which hardly hinders an attacker\n";
   }
   if (manifest.tail_layers > 0) {
     std::cout << "  tail    the last " << manifest.tail_layers
@@ -236,11 +252,15 @@ void PrintResult(const PartitionFlags& flags, const Choice& choice, const Output
 
 Status PartitionModel(const PartitionFlags& flags) {
   if (flags.cut.empty() && flags.assessment.empty()) return UsageError("give --cut NAME or --assessment FILE");
-  const bool defend = flags.ir_rank > 0 || flags.ir_noise > 0;
+  INFENCLAVE_ASSIGN_OR_RETURN(const IrPrecision precision, ParseIrPrecision(flags.ir_precision));
+  const bool defend = flags.ir_rank > 0 || flags.ir_noise > 0 || LargestCode(precision) > 0;
   if (defend && flags.images.empty()) {
-    return UsageError("--ir-rank and --ir-noise are fitted and priced on photographs: name a folder with --images");
+    return UsageError(
+        "--ir-rank, --ir-noise and integers are fitted and priced on photographs: name a folder with --images");
   }
-  if (!defend && !flags.narrowed.empty()) return UsageError("--narrowed needs --ir-rank or --ir-noise");
+  if (!defend && !flags.narrowed.empty()) {
+    return UsageError("--narrowed needs --ir-rank, --ir-noise, or --ir-precision int8 or int4");
+  }
   INFENCLAVE_ASSIGN_OR_RETURN(Outputs outputs, PlanOutputs(flags.out, flags.narrowed));
   INFENCLAVE_ASSIGN_OR_RETURN(const std::unique_ptr<Ed25519Signer> owner, LoadSigner(flags.owner_key));
   Choice choice{.cut = flags.cut};
@@ -261,7 +281,8 @@ Status PartitionModel(const PartitionFlags& flags) {
                            .preprocessing = preprocessing,
                            .tee_class = flags.tee == "simulated" ? TeeClass::kSimulated : TeeClass::kHardware,
                            .open = flags.open,
-                           .ir_dtype = flags.ir_precision == "bf16" ? DType::kBf16 : DType::kF32,
+                           .ir_precision = precision,
+                           .ir_step = defended && defended->codes ? defended->codes->step : 0,
                            .ir_noise = static_cast<float>(flags.ir_noise),
                            .tail_layers = static_cast<uint32_t>(flags.tail),
                            .audit_per_million = static_cast<uint32_t>(std::lround(flags.audits * 1e6)),
@@ -276,7 +297,12 @@ Status PartitionModel(const PartitionFlags& flags) {
   std::string measurement = EnclaveMeasurement();
   Bytes narrowed;
   if (!flags.narrowed.empty()) {
-    INFENCLAVE_ASSIGN_OR_RETURN(narrowed, ExportOnnx(defended->graph, {.metadata = model.metadata}));
+    Graph whole = defended->graph.Clone();
+    if (defended->codes) {
+      const ValueId at = whole.Find(defended->cut);
+      INFENCLAVE_ASSIGN_OR_RETURN(whole, InsertRounding(std::move(whole), at, *defended->codes));
+    }
+    INFENCLAVE_ASSIGN_OR_RETURN(narrowed, ExportOnnx(whole, {.metadata = model.metadata}));
   }
   INFENCLAVE_RETURN_IF_ERROR(WriteAll(outputs, *result, measurement, narrowed));
   if (flags.json) {
@@ -291,52 +317,53 @@ Status PartitionModel(const PartitionFlags& flags) {
 
 Command PartitionCommand() {
   auto flags = std::make_shared<PartitionFlags>();
-  return {
-      .name = "partition",
-      .summary = "Cut a network in three and seal it into a signed bundle",
-      .example =
-          "infenclave partition efficientnet-lite0.onnx --labels imagenet.txt --owner-key owner.pem "
-          "--assessment out/assessment.json -o lite0.bundle",
-      .declare =
-          [flags](Flags& f) {
-            f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
-            f.Text("--labels", &flags->labels, "class names, one a line, in the model's order", /*required=*/true);
-            f.Text("--owner-key", &flags->owner_key,
-                   "the key that signs (`infenclave keygen`): a PEM file, or a PKCS#11 URI", /*required=*/true);
-            f.Text("--release-key", &flags->release_key,
-                   "who may release the bundle's keys, for 'provision --release-key'; a new key if not given");
-            f.Text("-o", &flags->out, "the bundle, a folder that must not exist", /*required=*/true);
-            f.Text("--cut", &flags->cut, "the tensor to cut at (`infenclave inspect` lists them)");
-            f.Text("--assessment", &flags->assessment,
-                   "assessment.json: cut where it recommends, and sign its verdict");
-            f.Int("--tail", &flags->tail, "linear layers at the end to keep in the enclave, too", 0, 1000);
-            f.Int("--ir-rank", &flags->ir_rank,
-                  "let so many channels out at the cut, those that matter most to the scores (default: 0, all)", 0,
-                  1 << 20);
-            f.Real("--ir-noise", &flags->ir_noise,
-                   "noise on what crosses the cut, in deviations of each channel (default: 0)", 0, 100);
-            f.OneOf("--ir-precision", &flags->ir_precision, {"f32", "bf16"},
-                    "of what crosses the cut: for bandwidth, not against attackers");
-            f.Text("--images", &flags->images,
-                   "photographs for --ir-rank and --ir-noise: half to fit on, half to say what it costs");
-            f.Text("--labels-tsv", &flags->truth, "their right classes, one 'file<TAB>class index' a line");
-            f.Text("--narrowed", &flags->narrowed,
-                   "the whole network with --ir-rank in it, an ONNX file: for `infenclave assess --cuts CUT/narrowed`");
-            f.Real("--audits", &flags->audits,
-                   "share of requests whose BackNet output the enclave checks by computing it itself (default: 0)", 0,
-                   1);
-            f.Real("--audit-tolerance", &flags->audit_tolerance,
-                   "largest difference that passes, as a share of the output's range (default: 0.02)", 0, 1);
-            f.OneOf("--tee", &flags->tee, {"hardware", "simulated"}, "which kind of TEE may serve it");
-            f.Switch("--open", &flags->open, "let anyone ask, without a credential: labels are not secret then");
-            f.Text("--preprocessing", &flags->preprocessing,
-                   "how images are prepared: a preset or a JSON file (default: what the model says)");
-            f.Text("--name", &flags->name, "the name that clients call (default: the file's)");
-            f.Int("--model-version", &flags->model_version, "policies can refuse lower ones", 1,
-                  std::numeric_limits<int64_t>::max());
-            f.Switch("--json", &flags->json, "print the manifest as JSON");
-          },
-      .run = [flags] { return PartitionModel(*flags); }};
+  return {.name = "partition",
+          .summary = "Cut a network in three and seal it into a signed bundle",
+          .example =
+              "infenclave partition efficientnet-lite0.onnx --labels imagenet.txt --owner-key owner.pem "
+              "--assessment out/assessment.json -o lite0.bundle",
+          .declare =
+              [flags](Flags& f) {
+                f.Text("MODEL", &flags->model, "ONNX file, or a Darknet .cfg beside its .weights", /*required=*/true);
+                f.Text("--labels", &flags->labels, "class names, one a line, in the model's order", /*required=*/true);
+                f.Text("--owner-key", &flags->owner_key,
+                       "the key that signs (`infenclave keygen`): a PEM file, or a PKCS#11 URI", /*required=*/true);
+                f.Text("--release-key", &flags->release_key,
+                       "who may release the bundle's keys, for 'provision --release-key'; a new key if not given");
+                f.Text("-o", &flags->out, "the bundle, a folder that must not exist", /*required=*/true);
+                f.Text("--cut", &flags->cut, "the tensor to cut at (`infenclave inspect` lists them)");
+                f.Text("--assessment", &flags->assessment,
+                       "assessment.json: cut where it recommends, and sign its verdict");
+                f.Int("--tail", &flags->tail, "linear layers at the end to keep in the enclave, too", 0, 1000);
+                f.Int("--ir-rank", &flags->ir_rank,
+                      "let so many channels out at the cut, those that matter most to the scores (default: 0, all)", 0,
+                      1 << 20);
+                f.Real("--ir-noise", &flags->ir_noise,
+                       "noise on what crosses the cut, in deviations of each channel (default: 0)", 0, 100);
+                f.OneOf("--ir-precision", &flags->ir_precision, {"f32", "bf16", "int8", "int4"},
+                        "of what crosses the cut: for bandwidth, not against attackers");
+                f.Text(
+                    "--images", &flags->images,
+                    "photographs for --ir-rank, --ir-noise, int8 and int4: half to fit on, half to say what it costs");
+                f.Text("--labels-tsv", &flags->truth, "their right classes, one 'file<TAB>class index' a line");
+                f.Text("--narrowed", &flags->narrowed,
+                       "the whole network with --ir-rank and rounding in it, an ONNX file: for `infenclave assess "
+                       "--cuts CUT/narrowed`");
+                f.Real("--audits", &flags->audits,
+                       "share of requests whose BackNet output the enclave checks by computing it itself (default: 0)",
+                       0, 1);
+                f.Real("--audit-tolerance", &flags->audit_tolerance,
+                       "largest difference that passes, as a share of the output's range (default: 0.02)", 0, 1);
+                f.OneOf("--tee", &flags->tee, {"hardware", "simulated"}, "which kind of TEE may serve it");
+                f.Switch("--open", &flags->open, "let anyone ask, without a credential: labels are not secret then");
+                f.Text("--preprocessing", &flags->preprocessing,
+                       "how images are prepared: a preset or a JSON file (default: what the model says)");
+                f.Text("--name", &flags->name, "the name that clients call (default: the file's)");
+                f.Int("--model-version", &flags->model_version, "policies can refuse lower ones", 1,
+                      std::numeric_limits<int64_t>::max());
+                f.Switch("--json", &flags->json, "print the manifest as JSON");
+              },
+          .run = [flags] { return PartitionModel(*flags); }};
 }
 
 }  // namespace infenclave

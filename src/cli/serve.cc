@@ -70,7 +70,7 @@ struct BackNetChoice {
 
 StatusOr<BackNetChoice> ChooseBackNet(const Options& options, const Bundle& bundle) {
   const Manifest& manifest = bundle.manifest;
-  const BackNetShape shape{manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape};
+  const BackNetShape shape = BackNetShapeOf(manifest);
   BackNetChoice choice;
   if (IsBuiltin(options)) {
     INFENCLAVE_ASSIGN_OR_RETURN(choice.factory, BuiltinBackNet(bundle.backnet_onnx, shape, choice.weights));

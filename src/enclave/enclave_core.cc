@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <exception>
@@ -17,6 +16,7 @@
 #include "enclave/front_net.h"
 #include "enclave/key_ring.h"
 #include "enclave/lane_network.h"
+#include "enclave/narrow_ir.h"
 #include "enclave/pending_table.h"
 #include "graph/serialize.h"
 #include "protocol/calls.h"
@@ -54,19 +54,6 @@ bool AllFinite(std::span<const float> values) {
   bool finite = true;
   for (float value : values) finite &= std::isfinite(value);
   return finite;
-}
-
-// The IR as the BackNet sees it.
-std::vector<float> IrAsF32(DType dtype, ByteSpan ir) {
-  std::vector<float> out(ir.size() / SizeOf(dtype));
-  if (dtype == DType::kF32) {
-    std::memcpy(out.data(), ir.data(), ir.size());
-    return out;
-  }
-  for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = std::bit_cast<float>(uint32_t{ir[2 * i]} << 16 | uint32_t{ir[2 * i + 1]} << 24);
-  }
-  return out;
 }
 
 class Core : public EnclaveCore {
@@ -420,8 +407,7 @@ StatusOr<Answer> Core::AnswerTo(const PendingRequest& request, std::span<float> 
 
 // Whether the BackNet's output is what the IR gives, within the tolerance. What it ought to be takes its place.
 StatusOr<bool> Core::Audit(ByteSpan ir, std::span<float> output, int lane) {
-  INFENCLAVE_ASSIGN_OR_RETURN(const std::span<const float> own,
-                              model_->backnet->Run(IrAsF32(manifest_.ir_dtype, ir), lane));
+  INFENCLAVE_ASSIGN_OR_RETURN(const std::span<const float> own, model_->backnet->Run(WidenIr(manifest_, ir), lane));
   const auto [low, high] = std::minmax_element(own.begin(), own.end());
   const float most = manifest_.audit_tolerance * (*high - *low);
   bool passed = true;
@@ -439,7 +425,7 @@ uint64_t Core::max_call_bytes() const {
 }
 
 uint64_t Core::max_reply_bytes() const {
-  const uint64_t ir = ElementsOf(manifest_.ir_shape) * SizeOf(manifest_.ir_dtype);
+  const uint64_t ir = IrWireOf(manifest_).bytes();
   const uint64_t batch = static_cast<uint64_t>(options_.max_batch) * (ir + SealedAnswerBytes(manifest_) + kSlackBytes);
   const uint64_t evidence = kMaxEvidenceBytes + kMaxCollateralBytes + kMaxManifestBytes + kSlackBytes;
   return std::max(batch, evidence);

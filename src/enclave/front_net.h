@@ -27,7 +27,7 @@ class FrontNet {
   Status Compile(const Graph& graph, int lane);
 
   // On the lane's thread: normalises a picture of the manifest's size, runs, adds noise, and writes the IR in the
-  // manifest's type to `ir`, which is aligned for f32.
+  // manifest's precision to `ir`, which is aligned for f32.
   Status Run(ByteSpan rgb, MutableByteSpan ir, int lane);
   // Of one request.
   size_t ir_bytes() const { return ir_bytes_; }
@@ -35,18 +35,17 @@ class FrontNet {
  private:
   struct Lane {
     std::optional<CompiledNetwork> network;
-    Tensor input, output;  // output: only where the IR goes out in another type, or with noise
+    Tensor input, output;  // output: only where the IR goes out otherwise than it is computed
   };
+  bool goes_out_as_computed() const { return !noise_ && manifest_.ir_precision == IrPrecision::kF32; }
+
   const Manifest& manifest_;
   const int threads_;
   std::optional<IrNoise> noise_;
-  size_t ir_bytes_ = 0;
+  const size_t ir_bytes_;
   const std::shared_ptr<PackedWeights> weights_ = std::make_shared<PackedWeights>();  // all lanes'
   std::vector<Lane> lanes_;
 };
-
-// Rounds to nearest even; NaNs stay NaNs. Without a branch.
-void ToBf16(std::span<const float> in, MutableByteSpan out);
 
 }  // namespace infenclave
 

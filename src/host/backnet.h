@@ -17,6 +17,7 @@
 #include "graph/graph.h"
 #include "host/metrics.h"
 #include "oip/client.h"
+#include "protocol/manifest.h"
 #include "tensor/tensor.h"
 
 namespace infenclave {
@@ -24,13 +25,24 @@ namespace infenclave {
 // The tensors at both ends, without the batch dimension.
 struct BackNetShape {
   Shape ir;
-  DType ir_dtype = DType::kF32;  // kF32 or kBf16
+  DType ir_dtype = DType::kF32;  // kF32, kBf16 or, of codes, kU8
   Shape output;
 
   // Of one request; 0 for a shape that NumElements refuses.
   size_t ir_bytes() const { return static_cast<size_t>(NumElements(ir).value_or(0)) * SizeOf(ir_dtype); }
   size_t output_floats() const { return static_cast<size_t>(NumElements(output).value_or(0)); }
 };
+
+// What the enclave lets out and takes back.
+inline BackNetShape BackNetShapeOf(const Manifest& manifest) {
+  const IrWire wire = IrWireOf(manifest);
+  return {wire.shape, wire.dtype, manifest.backnet_output_shape};
+}
+// What an Open Inference Protocol server takes: FP32, or UINT8; there is no bfloat16 that all servers know.
+inline BackNetShape ServerShapeOf(BackNetShape shape) {
+  if (shape.ir_dtype == DType::kBf16) shape.ir_dtype = DType::kF32;
+  return shape;
+}
 
 inline Shape WithBatch(int64_t batch, const Shape& shape) {
   Shape out{batch};

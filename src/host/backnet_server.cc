@@ -16,11 +16,11 @@ constexpr int kHttpThreads = 8;
 StatusOr<std::unique_ptr<BackNetModel>> BackNetModel::Start(const Manifest& manifest, const BackNetFactory& backnet,
                                                             int workers) {
   std::unique_ptr<BackNetModel> model(new BackNetModel);
-  model->shape_ = {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape};
+  model->shape_ = ServerShapeOf(BackNetShapeOf(manifest));
   model->info_ = {manifest.model_name,
                   Concat(manifest.model_version),
                   "infenclave_backnet",
-                  {{kInput, "FP32", WithBatch(-1, manifest.ir_shape)}},
+                  {{kInput, std::string(OipTypeOf(model->shape_.ir_dtype)), WithBatch(-1, model->shape_.ir)}},
                   {{kOutput, "FP32", WithBatch(-1, manifest.backnet_output_shape)}},
                   {},
                   static_cast<int>(kMaxBatch)};
@@ -50,7 +50,7 @@ Status BackNetModel::Check(const inference::ModelInferRequest& request) const {
       return InvalidArgument("no output '", output.name(), "': the model's output is '", kOutput, "'");
     }
   }
-  INFENCLAVE_ASSIGN_OR_RETURN(F32Data ir, ReadF32Input(request, kInput));
+  INFENCLAVE_ASSIGN_OR_RETURN(const TensorData ir, ReadInput(request, kInput, shape_.ir_dtype));
   const int64_t batch = ir.shape.empty() ? 0 : ir.shape[0];
   if (batch < 1 || batch > static_cast<int64_t>(kMaxBatch) || ir.shape != WithBatch(batch, shape_.ir)) {
     return InvalidArgument("input '", kInput, "' has shape ", ToString(ir.shape), ", expected ",
@@ -60,7 +60,7 @@ Status BackNetModel::Check(const inference::ModelInferRequest& request) const {
 }
 
 Status BackNetModel::Serve(InferCall* call, BackNet& backnet) {
-  INFENCLAVE_ASSIGN_OR_RETURN(F32Data ir, ReadF32Input(call->request(), kInput));
+  INFENCLAVE_ASSIGN_OR_RETURN(const TensorData ir, ReadInput(call->request(), kInput, shape_.ir_dtype));
   const int64_t batch = ir.shape[0];
   std::vector<float> scores(static_cast<size_t>(batch) * shape_.output_floats());
   ServingStatistics::StageTimes times{};

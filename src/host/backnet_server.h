@@ -14,7 +14,7 @@
 
 namespace infenclave {
 
-// Input "ir" FP32 [n, ir…], output "scores" FP32 [n, output…], n up to kMaxBatch.
+// Input "ir" FP32 [n, ir…], or UINT8 where codes cross the cut, output "scores" FP32 [n, output…], n up to kMaxBatch.
 class BackNetModel final : public OipModel {
  public:
   static StatusOr<std::unique_ptr<BackNetModel>> Start(const Manifest& manifest, const BackNetFactory& backnet,
@@ -42,7 +42,7 @@ class BackNetServer {
     std::string http;             // HOST:PORT for REST and metrics; empty: none
     OipModel::Observer observer;  // of finished requests; may be empty
   };
-  // `backnet` must take f32, whatever the manifest says of the enclave's side.
+  // `backnet` must take ServerShapeOf() what the enclave lets out.
   static StatusOr<std::unique_ptr<BackNetServer>> Start(const Manifest& manifest, const BackNetFactory& backnet,
                                                         const Options& options);
   const std::string& address() const { return server_->address(); }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 
@@ -43,6 +44,10 @@ class Builtin final : public BackNet {
     }
     if (shape_.ir_dtype == DType::kF32) {
       std::memcpy(input_.data(), ir.data(), ir.size());
+      return {DType::kF32, shape, input_.data()};
+    }
+    if (shape_.ir_dtype == DType::kU8) {
+      std::copy(ir.begin(), ir.end(), input_.as<float>().begin());
       return {DType::kF32, shape, input_.data()};
     }
     const std::span<float> wide = input_.as<float>().first(ir.size() / sizeof(uint16_t));

@@ -78,7 +78,7 @@ StatusOr<std::unique_ptr<ConfidentialModel>> ConfidentialModel::Start(EnclaveLin
   }
   INFENCLAVE_ASSIGN_OR_RETURN(EvidenceEnvelope envelope, DecodeEvidenceEnvelope(evidence.evidence));
   model->tee_ = envelope.tee;
-  model->shape_ = {model->manifest_.ir_shape, model->manifest_.ir_dtype, model->manifest_.backnet_output_shape};
+  model->shape_ = BackNetShapeOf(model->manifest_);
   model->FillInfo();
   if (options.statistics != nullptr) model->counts_ = options.statistics;
   RequestQueue::Options queue;

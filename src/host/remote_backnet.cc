@@ -48,9 +48,10 @@ struct Server {
 using Metadata = inference::ModelMetadataResponse::TensorMetadata;
 
 // A dimension of -1 has any size, and some servers say nothing of the shape. Gives the batch dimension, or -1.
-StatusOr<int64_t> CheckTensor(const Metadata& tensor, const Shape& wanted, std::string_view what) {
-  if (!tensor.datatype().empty() && tensor.datatype() != "FP32") {
-    return InvalidArgument("its ", what, " '", tensor.name(), "' is ", tensor.datatype(), ", expected FP32");
+StatusOr<int64_t> CheckTensor(const Metadata& tensor, DType type, const Shape& wanted, std::string_view what) {
+  if (!tensor.datatype().empty() && tensor.datatype() != OipTypeOf(type)) {
+    return InvalidArgument("its ", what, " '", tensor.name(), "' is ", tensor.datatype(), ", expected ",
+                           OipTypeOf(type));
   }
   if (tensor.shape().empty()) return -1;
   const Shape shape(tensor.shape().begin(), tensor.shape().end());
@@ -68,7 +69,8 @@ Status Accept(Server& server, const inference::ModelMetadataResponse& metadata, 
                            " outputs, expected one of each");
   }
   if (metadata.inputs_size() == 1) {
-    INFENCLAVE_ASSIGN_OR_RETURN(const int64_t batch, CheckTensor(metadata.inputs(0), shape.ir, "input"));
+    INFENCLAVE_ASSIGN_OR_RETURN(const int64_t batch,
+                                CheckTensor(metadata.inputs(0), shape.ir_dtype, shape.ir, "input"));
     if (batch > 1) {
       return InvalidArgument("its input takes batches of exactly ", batch, ": export it with a variable batch");
     }
@@ -76,7 +78,7 @@ Status Accept(Server& server, const inference::ModelMetadataResponse& metadata, 
     names.input = metadata.inputs(0).name();
   }
   if (metadata.outputs_size() == 1) {
-    INFENCLAVE_RETURN_IF_ERROR(CheckTensor(metadata.outputs(0), shape.output, "output").status());
+    INFENCLAVE_RETURN_IF_ERROR(CheckTensor(metadata.outputs(0), DType::kF32, shape.output, "output").status());
     names.output = metadata.outputs(0).name();
   }
   const std::lock_guard lock(server.mutex);
@@ -106,7 +108,7 @@ struct Servers {
   Servers(std::vector<std::unique_ptr<Server>> servers, const BackNetShape& tensors)
       : all(std::move(servers)), shape(tensors), picker(all.size()) {}
   const std::vector<std::unique_ptr<Server>> all;
-  const BackNetShape shape;
+  const BackNetShape shape;  // as the servers take it
   ServerPicker picker;
 };
 
@@ -148,7 +150,8 @@ class Piece : public std::enable_shared_from_this<Piece> {
  public:
   Piece(std::shared_ptr<Job> job, int64_t first, int64_t size, ByteSpan ir, std::vector<bool> tried)
       : job_(std::move(job)), first_(first), size_(size), tried_(std::move(tried)) {
-    AddF32Input(request_, "", WithBatch(size, job_->servers->shape.ir), ir);
+    const BackNetShape& shape = job_->servers->shape;
+    AddInput(request_, "", shape.ir_dtype, WithBatch(size, shape.ir), ir);
   }
 
   void AskNext() {
@@ -253,7 +256,7 @@ class Piece : public std::enable_shared_from_this<Piece> {
   // Into their place in the job's output. The enclave looks at them again, but a server that makes nonsense is passed
   // over here.
   Status ReadScores(const std::string& name) {
-    INFENCLAVE_ASSIGN_OR_RETURN(F32Data scores, ReadF32Output(response_, name));
+    INFENCLAVE_ASSIGN_OR_RETURN(TensorData scores, ReadF32Output(response_, name));
     const Shape wanted = WithBatch(size_, job_->servers->shape.output);
     if (scores.shape != wanted) {
       return Internal("output '", name, "' has shape ", ToString(scores.shape), ", expected ", ToString(wanted));
@@ -298,7 +301,6 @@ class Piece : public std::enable_shared_from_this<Piece> {
   inference::ModelInferResponse response_;
 };
 
-// OIP has FP32 and no bfloat16 that all servers know.
 std::vector<float> Widen(ByteSpan ir) {
   std::vector<float> wide(ir.size() / sizeof(uint16_t));
   for (size_t i = 0; i < wide.size(); ++i) {
@@ -321,7 +323,7 @@ std::vector<BackNetState> StatesOf(const Servers& servers) {
 
 class Remote final : public BackNet {
  public:
-  explicit Remote(std::shared_ptr<Servers> servers) : servers_(std::move(servers)) {}
+  Remote(std::shared_ptr<Servers> servers, DType ir_dtype) : servers_(std::move(servers)), ir_dtype_(ir_dtype) {}
 
   BackNetStates states() const override {
     return [servers = servers_] { return StatesOf(*servers); };
@@ -336,7 +338,7 @@ class Remote final : public BackNet {
     job->done = std::move(done);
     std::vector<float> wide;
     ByteSpan ir = batch.ir;
-    if (servers_->shape.ir_dtype == DType::kBf16) {
+    if (ir_dtype_ == DType::kBf16) {
       wide = Widen(ir);
       ir = {reinterpret_cast<const uint8_t*>(wide.data()), wide.size() * sizeof(float)};
     }
@@ -346,11 +348,13 @@ class Remote final : public BackNet {
 
  private:
   const std::shared_ptr<Servers> servers_;
+  const DType ir_dtype_;  // of the enclave's side
 };
 
 }  // namespace
 
-StatusOr<BackNetFactory> RemoteBackNet(const std::vector<OipEndpoint>& endpoints, const BackNetShape& shape) {
+StatusOr<BackNetFactory> RemoteBackNet(const std::vector<OipEndpoint>& endpoints, const BackNetShape& enclave_side) {
+  const BackNetShape shape = ServerShapeOf(enclave_side);
   const size_t floats = static_cast<size_t>(NumElements(shape.ir).value_or(0)) + shape.output_floats();
   std::vector<std::unique_ptr<Server>> all;
   for (const OipEndpoint& endpoint : endpoints) {
@@ -381,8 +385,9 @@ StatusOr<BackNetFactory> RemoteBackNet(const std::vector<OipEndpoint>& endpoints
   }
   INFENCLAVE_RETURN_IF_ERROR(wrong);
   if (!reached) return absent;
-  return BackNetFactory(
-      [servers]() -> StatusOr<std::unique_ptr<BackNet>> { return std::make_unique<Remote>(servers); });
+  return BackNetFactory([servers, ir_dtype = enclave_side.ir_dtype]() -> StatusOr<std::unique_ptr<BackNet>> {
+    return std::make_unique<Remote>(servers, ir_dtype);
+  });
 }
 
 }  // namespace infenclave

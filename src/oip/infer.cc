@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace infenclave {
 namespace {
@@ -80,19 +81,37 @@ StatusOr<ByteSpan> ReadBytes(const Tensors& tensors, const Raws& raws, std::stri
   return raw.subspan(kLengthBytes);
 }
 
+// Each in a number of its own.
+Status Pack(const google::protobuf::RepeatedField<uint32_t>& numbers, TensorData& out) {
+  Bytes packed;
+  packed.reserve(static_cast<size_t>(numbers.size()));
+  for (const uint32_t number : numbers) {
+    if (number > 255) return InvalidArgument("holds ", number, ", which is no UINT8");
+    packed.push_back(static_cast<uint8_t>(number));
+  }
+  out.packed = std::make_unique<const Bytes>(std::move(packed));
+  out.data = *out.packed;
+  return OkStatus();
+}
+
 template <typename Tensors, typename Raws>
-StatusOr<F32Data> ReadF32(const Tensors& tensors, const Raws& raws, std::string_view name, std::string_view what) {
-  INFENCLAVE_ASSIGN_OR_RETURN(auto found, Locate(tensors, raws, name, "FP32", what));
-  F32Data out{found.shape, {}};
+StatusOr<TensorData> ReadNumbers(const Tensors& tensors, const Raws& raws, std::string_view name, DType dtype,
+                                 std::string_view what) {
+  INFENCLAVE_ASSIGN_OR_RETURN(auto found, Locate(tensors, raws, name, OipTypeOf(dtype), what));
+  TensorData out{found.shape, {}};
   if (found.raw != nullptr) {
     out.data = AsBytes(*found.raw);
-  } else {
+  } else if (dtype == DType::kF32) {
     const auto& values = found.tensor->contents().fp32_contents();
     out.data = {reinterpret_cast<const uint8_t*>(values.data()), static_cast<size_t>(values.size()) * sizeof(float)};
+  } else {
+    const Status packed = Pack(found.tensor->contents().uint_contents(), out);
+    if (!packed.ok()) return Annotate(packed, Concat(what, " '", found.tensor->name(), "'"));
   }
-  if (out.data.size() != static_cast<uint64_t>(found.elements) * sizeof(float)) {
+  const uint64_t expected = static_cast<uint64_t>(found.elements) * SizeOf(dtype);
+  if (out.data.size() != expected) {
     return InvalidArgument(what, " '", found.tensor->name(), "' of shape ", ToString(found.shape), " comes with ",
-                           out.data.size(), " bytes, expected ", found.elements * 4);
+                           out.data.size(), " bytes, expected ", expected);
   }
   return out;
 }
@@ -126,12 +145,17 @@ StatusOr<ByteSpan> ReadBytesOutput(const inference::ModelInferResponse& response
   return ReadBytes(response.outputs(), response.raw_output_contents(), name, "output");
 }
 
-StatusOr<F32Data> ReadF32Input(const inference::ModelInferRequest& request, std::string_view name) {
-  return ReadF32(request.inputs(), request.raw_input_contents(), name, "input");
+std::string_view OipTypeOf(DType dtype) {
+  INFENCLAVE_CHECK(dtype == DType::kF32 || dtype == DType::kU8);
+  return dtype == DType::kF32 ? "FP32" : "UINT8";
 }
 
-StatusOr<F32Data> ReadF32Output(const inference::ModelInferResponse& response, std::string_view name) {
-  return ReadF32(response.outputs(), response.raw_output_contents(), name, "output");
+StatusOr<TensorData> ReadInput(const inference::ModelInferRequest& request, std::string_view name, DType dtype) {
+  return ReadNumbers(request.inputs(), request.raw_input_contents(), name, dtype, "input");
+}
+
+StatusOr<TensorData> ReadF32Output(const inference::ModelInferResponse& response, std::string_view name) {
+  return ReadNumbers(response.outputs(), response.raw_output_contents(), name, DType::kF32, "output");
 }
 
 void AddBytesInput(inference::ModelInferRequest& request, std::string_view name, ByteSpan element) {
@@ -158,8 +182,9 @@ void AddBytesOutput(inference::ModelInferResponse& response, std::string_view na
   }
 }
 
-void AddF32Input(inference::ModelInferRequest& request, std::string_view name, const Shape& shape, ByteSpan data) {
-  Describe(*request.add_inputs(), name, "FP32", shape);
+void AddInput(inference::ModelInferRequest& request, std::string_view name, DType dtype, const Shape& shape,
+              ByteSpan data) {
+  Describe(*request.add_inputs(), name, OipTypeOf(dtype), shape);
   request.add_raw_input_contents(std::string(AsText(data)));
 }
 

@@ -3,6 +3,7 @@
 #ifndef INFENCLAVE_OIP_INFER_H_
 #define INFENCLAVE_OIP_INFER_H_
 
+#include <memory>
 #include <string_view>
 
 #include "base/bytes.h"
@@ -21,20 +22,24 @@ TensorForm FormOf(const inference::ModelInferRequest& request);
 // A BYTES tensor with one element, whatever its rank.
 StatusOr<ByteSpan> ReadBytesInput(const inference::ModelInferRequest& request, std::string_view name);
 StatusOr<ByteSpan> ReadBytesOutput(const inference::ModelInferResponse& response, std::string_view name);
-// An FP32 tensor; its data is little-endian, perhaps not aligned.
-struct F32Data {
+// The protocol's name of what a tensor of numbers holds: "FP32" or "UINT8" of kF32 and kU8, the only ones here.
+std::string_view OipTypeOf(DType dtype);
+// A tensor of numbers; its data is little-endian, perhaps not aligned.
+struct TensorData {
   Shape shape;
   ByteSpan data;
+  std::unique_ptr<const Bytes> packed = {};  // owns `data` where typed contents hold each byte in a number of its own
 };
-StatusOr<F32Data> ReadF32Input(const inference::ModelInferRequest& request, std::string_view name);
-StatusOr<F32Data> ReadF32Output(const inference::ModelInferResponse& response, std::string_view name);
+StatusOr<TensorData> ReadInput(const inference::ModelInferRequest& request, std::string_view name, DType dtype);
+StatusOr<TensorData> ReadF32Output(const inference::ModelInferResponse& response, std::string_view name);
 
 // Writers append one tensor.
 void AddBytesInput(inference::ModelInferRequest& request, std::string_view name, ByteSpan element);
 // An element of `size` bytes, for the caller to fill in.
 MutableByteSpan AddBytesInput(inference::ModelInferRequest& request, std::string_view name, size_t size);
 void AddBytesOutput(inference::ModelInferResponse& response, std::string_view name, ByteSpan element, TensorForm form);
-void AddF32Input(inference::ModelInferRequest& request, std::string_view name, const Shape& shape, ByteSpan data);
+void AddInput(inference::ModelInferRequest& request, std::string_view name, DType dtype, const Shape& shape,
+              ByteSpan data);
 void AddF32Output(inference::ModelInferResponse& response, std::string_view name, const Shape& shape, ByteSpan data,
                   TensorForm form);
 

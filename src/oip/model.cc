@@ -16,6 +16,7 @@ void FillTensors(const std::vector<TensorInfo>& tensors,
 // Only what our models have.
 inference::DataType ConfigType(const std::string& datatype) {
   if (datatype == "BYTES") return inference::TYPE_STRING;
+  if (datatype == "UINT8") return inference::TYPE_UINT8;
   return datatype == "FP32" ? inference::TYPE_FP32 : inference::TYPE_INVALID;
 }
 

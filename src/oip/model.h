@@ -47,7 +47,7 @@ class InferCall {
 };
 
 struct TensorInfo {
-  std::string name, datatype;  // the protocol's names: "BYTES", "FP32"
+  std::string name, datatype;  // the protocol's names: "BYTES", "FP32", "UINT8"
   std::vector<int64_t> shape;  // -1: any size
 };
 struct ModelInfo {

@@ -84,15 +84,19 @@ Status ReadShape(const Json& json, std::string_view what, inference::ModelInferR
   return OkStatus();
 }
 
+bool IsByte(const Json& value) { return value.is_number_unsigned() && value.get<uint64_t>() <= 255; }
+
 // Bounded by the depth that the body may have.
-Status AppendFloats(const Json& data, std::string_view what, google::protobuf::RepeatedField<float>& out) {
+template <typename T>
+Status AppendNumbers(const Json& data, std::string_view what, google::protobuf::RepeatedField<T>& out) {
   for (const Json& value : data) {
     if (value.is_array()) {
-      INFENCLAVE_RETURN_IF_ERROR(AppendFloats(value, what, out));
-    } else if (value.is_number()) {
-      out.Add(value.get<float>());
+      INFENCLAVE_RETURN_IF_ERROR(AppendNumbers(value, what, out));
+    } else if (std::is_floating_point_v<T> ? value.is_number() : IsByte(value)) {
+      out.Add(value.get<T>());
     } else {
-      return InvalidArgument(what, ": 'data' holds something that is no number");
+      return InvalidArgument(what, ": 'data' holds something that is no number",
+                             std::is_floating_point_v<T> ? "" : " from 0 to 255");
     }
   }
   return OkStatus();
@@ -113,9 +117,10 @@ Status ReadData(const Json& json, std::string_view what, inference::ModelInferRe
   if (data == nullptr || !data->is_array()) {
     return InvalidArgument(what, ": no list 'data', and no parameter '", kBinarySize, "'");
   }
-  if (out.datatype() == "FP32") return AppendFloats(*data, what, *out.mutable_contents()->mutable_fp32_contents());
+  if (out.datatype() == "FP32") return AppendNumbers(*data, what, *out.mutable_contents()->mutable_fp32_contents());
+  if (out.datatype() == "UINT8") return AppendNumbers(*data, what, *out.mutable_contents()->mutable_uint_contents());
   if (out.datatype() != "BYTES") {
-    return InvalidArgument(what, " is ", out.datatype(), ": this server's tensors are BYTES and FP32");
+    return InvalidArgument(what, " is ", out.datatype(), ": this server's tensors are BYTES, FP32 and UINT8");
   }
   const auto type = out.parameters().find(kContentType);
   if (type != out.parameters().end() && type->second.string_param() != "base64") {

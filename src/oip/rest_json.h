@@ -2,7 +2,7 @@
 // binary-data extension, as bytes behind it.
 //
 // An element of BYTES is base64 in JSON (what is sealed is no text); answers say so with "content_type": "base64".
-// FP32 data may be nested arrays or flat. Bodies are hostile: their depth is bounded here, their size by who reads
+// Numbers may be nested arrays or flat. Bodies are hostile: their depth is bounded here, their size by who reads
 // them.
 #ifndef INFENCLAVE_OIP_REST_JSON_H_
 #define INFENCLAVE_OIP_REST_JSON_H_

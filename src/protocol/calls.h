@@ -64,7 +64,7 @@ struct BeginReply {
     bool accepted() const { return status.ok() && sealed_refusal.empty(); }
   };
   std::vector<Item> items;  // one per request, in order
-  ByteSpan ir;              // [accepted, ir_shape…] of ir_dtype, in the order of the accepted items; borrowed
+  ByteSpan ir;              // [accepted, IrWireOf(manifest)…], in the order of the accepted items; borrowed
 };
 Bytes EncodeCall(const BeginCall& call);
 // The same, straight to where it is wanted: pictures are large. `out` has BytesOf(call).

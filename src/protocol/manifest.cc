@@ -11,7 +11,13 @@ namespace infenclave {
 namespace {
 
 constexpr size_t kMaxRank = 6;
+constexpr float kLeastIrStep = 1e-6f, kMostIrStep = 1e6f;
 constexpr size_t kMaxTensorBytes = 64 << 20;  // of one request at the cut, and of what comes back
+
+constexpr std::pair<IrPrecision, std::string_view> kPrecisionNames[] = {{IrPrecision::kF32, "f32"},
+                                                                        {IrPrecision::kBf16, "bf16"},
+                                                                        {IrPrecision::kInt8, "int8"},
+                                                                        {IrPrecision::kInt4, "int4"}};
 
 constexpr std::pair<TeeKind, std::string_view> kTeeNames[] = {
     {TeeKind::kSimulated, "simulated"}, {TeeKind::kSgx, "sgx"}, {TeeKind::kTdx, "tdx"}, {TeeKind::kSevSnp, "sev-snp"}};
@@ -71,6 +77,29 @@ StatusOr<TeeKind> ParseTeeKind(std::string_view name) {
   return InvalidArgument("'", name, "' is no TEE; expected sgx, tdx, sev-snp or simulated");
 }
 
+std::string_view NameOf(IrPrecision precision) {
+  for (const auto& [p, name] : kPrecisionNames) {
+    if (p == precision) return name;
+  }
+  return "unknown";
+}
+
+StatusOr<IrPrecision> ParseIrPrecision(std::string_view name) {
+  for (const auto& [precision, n] : kPrecisionNames) {
+    if (n == name) return precision;
+  }
+  return InvalidArgument("'", name, "' is no precision of the IR; expected f32, bf16, int8 or int4");
+}
+
+IrWire IrWireOf(const Manifest& manifest) {
+  if (LargestCode(manifest.ir_precision) == 0) {
+    return {manifest.ir_precision == IrPrecision::kBf16 ? DType::kBf16 : DType::kF32, manifest.ir_shape};
+  }
+  IrWire wire{DType::kU8, manifest.ir_shape};
+  if (manifest.ir_precision == IrPrecision::kInt4) wire.shape[0] = (wire.shape[0] + 1) / 2;
+  return wire;
+}
+
 // ---- the manifest ---------------------------------------------------------------------------------------------------
 
 Bytes EncodeManifest(const Manifest& m) {
@@ -80,7 +109,8 @@ Bytes EncodeManifest(const Manifest& m) {
   out.Text(m.model_name);
   out.U64(m.model_version);
   EncodeShape(m.ir_shape, out);
-  out.U8(static_cast<uint8_t>(m.ir_dtype));
+  out.U8(static_cast<uint8_t>(m.ir_precision));
+  if (LargestCode(m.ir_precision) > 0) out.F32(m.ir_step);
   out.F32(m.ir_noise);
   out.U32(m.tail_layers);
   if (m.tail_layers > 0) out.Raw(m.tail_digest);
@@ -112,9 +142,18 @@ namespace {
 
 void DecodeTensorInterface(ByteReader& in, Manifest& m) {
   m.ir_shape = DecodeShape(in, "IR shape");
-  m.ir_dtype = static_cast<DType>(in.U8());
-  if (in.ok() && m.ir_dtype != DType::kF32 && m.ir_dtype != DType::kBf16) {
-    in.Fail(Concat("IR type is ", static_cast<int>(m.ir_dtype), ", expected f32 or bf16"));
+  m.ir_precision = static_cast<IrPrecision>(in.U8());
+  if (in.ok() && NameOf(m.ir_precision) == "unknown") {
+    in.Fail(Concat("IR type is ", static_cast<int>(m.ir_precision), ", expected f32, bf16, int8 or int4"));
+  }
+  if (LargestCode(m.ir_precision) > 0) {
+    m.ir_step = in.F32();
+    if (in.ok() && !(m.ir_step >= kLeastIrStep && m.ir_step <= kMostIrStep)) {
+      in.Fail(Concat("IR step is ", m.ir_step, ", expected ", kLeastIrStep, " to ", kMostIrStep));
+    }
+    if (in.ok() && m.ir_shape.size() != 3) {
+      in.Fail(Concat("IR shape ", ToString(m.ir_shape), " has codes and is not that of maps"));
+    }
   }
   m.ir_noise = DecodeNonNegative(in, "IR noise");
   m.tail_layers = DecodeRange(in, "number of tail layers", 0, 1 << 16);

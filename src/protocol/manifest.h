@@ -34,6 +34,16 @@ inline TeeClass ClassOf(TeeKind kind) {
 
 using BundleId = std::array<uint8_t, 16>;
 
+// What crosses the cut. The integers are codes: multiples of the manifest's ir_step, from 0, in a byte each or two to a
+// byte. The numbers of the floats are those of DType.
+enum class IrPrecision : uint8_t { kF32 = 1, kBf16 = 3, kInt8 = 16, kInt4 = 17 };
+std::string_view NameOf(IrPrecision precision);  // "f32", "bf16", "int8", "int4"
+StatusOr<IrPrecision> ParseIrPrecision(std::string_view name);
+// The largest code; 0 for floats.
+inline int LargestCode(IrPrecision precision) {
+  return precision == IrPrecision::kInt8 ? 255 : precision == IrPrecision::kInt4 ? 15 : 0;
+}
+
 struct Manifest {
   uint16_t format_version = kBundleFormatVersion;
   BundleId bundle_id{};
@@ -41,10 +51,11 @@ struct Manifest {
   uint64_t model_version = 1;
 
   // The tensor at the cut, and what comes back; batch (dimension 0) left out.
-  Shape ir_shape;
-  DType ir_dtype = DType::kF32;  // kF32 or kBf16: what crosses the cut
-  float ir_noise = 0;            // Gaussian, in units of each channel's deviation; 0 is none
-  uint32_t tail_layers = 0;      // linear layers at the end that stay inside
+  Shape ir_shape;  // three dimensions, channels first, where codes cross
+  IrPrecision ir_precision = IrPrecision::kF32;
+  float ir_step = 0;         // between two codes, in units of each channel's deviation; 0 without codes
+  float ir_noise = 0;        // Gaussian, in units of each channel's deviation; 0 is none
+  uint32_t tail_layers = 0;  // linear layers at the end that stay inside
   uint32_t classes = 0;
   Shape backnet_output_shape;   // {classes} without a tail
   uint32_t answer_classes = 5;  // top-k that an answer holds: 1 to min(classes, kMaxAnswerClasses)
@@ -77,6 +88,17 @@ struct Manifest {
   std::vector<ReleaseKey> release_keys;
   Ed25519PublicKey owner{};  // whose signature credentials carry, too
 };
+
+// The IR of one request as it crosses the cut: floats, or bytes with codes. Of four bits, channel c is in the low and
+// channel c + ceil(C/2) in the high half of a byte of [ceil(C/2),H,W].
+struct IrWire {
+  DType dtype = DType::kF32;  // kF32, kBf16 or kU8
+  Shape shape;
+
+  // 0 for a shape that NumElements refuses.
+  size_t bytes() const { return static_cast<size_t>(NumElements(shape).value_or(0)) * SizeOf(dtype); }
+};
+IrWire IrWireOf(const Manifest& manifest);
 
 Bytes EncodeManifest(const Manifest& manifest);
 // Parses after the signature was verified; limits on every field all the same. Another format version is UNIMPLEMENTED.

@@ -223,7 +223,7 @@ class OracleServer final : public OipModel {
   const ModelInfo& info() const override { return info_; }
   bool ready() const override { return true; }
   void Infer(InferCall* call) override {
-    const auto input = ReadF32Input(call->request(), "image");
+    const auto input = ReadInput(call->request(), "image", DType::kF32);
     if (!input.ok()) return call->Finish(input.status());
     const int64_t n = input->shape[0];
     std::vector<float> pictures(input->data.size() / sizeof(float)), scores(n * 10);

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -104,7 +105,45 @@ class CommandsTest(unittest.TestCase):
                          for name in ["model.onnx", "narrowed.onnx"])
         numpy.testing.assert_allclose(after, before, atol=1e-4)
 
+    def test_integers_cross_the_cut_in_bytes(self):
+        photographs = self.photographs()
+        picture = numpy.random.default_rng(1).standard_normal((3, 3, 8, 8)).astype(numpy.float32)
+        before = onnxruntime.InferenceSession(self.at / "model.onnx").run(None, {"picture": picture})[0]
+        for precision, shape, pack, bound in [
+                ("int8", [4, 6, 6], lambda codes: codes, 0.02),
+                ("int4", [2, 6, 6], lambda codes: codes[:, :2] | codes[:, 2:] << 4, 0.3)]:
+            with self.subTest(precision):
+                done = self.run_command(*self.partition(
+                    "--cut", "conv1", "--images", photographs, "--ir-precision", precision, "--narrowed",
+                    f"{precision}.onnx", out=precision))
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertRegex(done.stdout, r"codes [0-9.]+ deviations apart, [0-9.]+ \(root mean square\) off; fitted on 12")
+                self.assertRegex(done.stdout, rf"ir +{precision}: {numpy.prod(shape)} bytes instead of 576, which hardly hinders")
+                ir = json.loads((self.at / precision / "manifest.json").read_text())["ir"]
+                self.assertEqual((ir["shape"], ir["dtype"]), ([4, 6, 6], precision))
+                # What the whole network with its rounding computes is what the BackNet makes of the codes.
+                narrowed = onnx.load(self.at / f"{precision}.onnx")
+                narrowed.graph.output.append(onnx.helper.make_tensor_value_info("conv1/narrowed", 1, ["N", 4, 6, 6]))
+                after, values = onnxruntime.InferenceSession(narrowed.SerializeToString()).run(
+                    ["probabilities", "conv1/narrowed"], {"picture": picture})
+                numpy.testing.assert_allclose(after, before, atol=bound)
+                codes = numpy.rint(values / ir["step"]).astype(numpy.uint8)
+                numpy.testing.assert_allclose(codes * numpy.float32(ir["step"]), values, atol=1e-5)
+                back = onnx.load(self.at / precision / "backnet.onnx")
+                onnx.checker.check_model(back, full_check=True)
+                tensor = back.graph.input[0].type.tensor_type
+                self.assertEqual(tensor.elem_type, onnx.TensorProto.UINT8)
+                self.assertEqual([d.dim_value for d in tensor.shape.dim][1:], shape)
+                scores = onnxruntime.InferenceSession(back.SerializeToString()).run(
+                    None, {back.graph.input[0].name: pack(codes)})[0]
+                exp = numpy.exp(scores - scores.max(1, keepdims=True))
+                numpy.testing.assert_allclose(numpy.sort(exp / exp.sum(1, keepdims=True)), numpy.sort(after), atol=1e-5)
+
     def test_partition_says_what_it_needs_to_narrow(self):
+        self.fail_with(2, "integers are fitted", *self.partition("--cut", "conv1", "--ir-precision", "int4"))
+        self.fail_with(1, "has the shape [1,4]", *self.partition("--cut", "flat", "--ir-precision", "int8", "--images",
+                                                                 self.photographs()))
+        shutil.rmtree(self.at / "photographs")
         self.fail_with(2, "name a folder with --images", *self.partition("--cut", "conv1", "--ir-noise", "1"))
         self.fail_with(2, "--narrowed needs", *self.partition("--cut", "conv1", "--narrowed", "n.onnx"))
         self.fail_with(1, "has 4 channels", *self.partition("--cut", "conv1", "--ir-rank", "5", "--images",

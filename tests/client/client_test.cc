@@ -68,7 +68,7 @@ class ClientTest : public testing::Test {
     link_ = link.get();
     const Manifest& manifest = bundle_.manifest;
     const Bytes onnx = ExportOnnx(bundle_.model.BackNet(bundle_.mapping.order), {.anonymous = true}).value();
-    auto backnet = BuiltinBackNet(onnx, {manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape});
+    auto backnet = BuiltinBackNet(onnx, BackNetShapeOf(manifest));
     ASSERT_TRUE(backnet.ok()) << backnet.status();
     auto server =
         ConfidentialServer::Start(std::move(link), bundle_.parts.manifest, *backnet, {.listen = "127.0.0.1:0"});

@@ -110,7 +110,7 @@ class Replayed : public testing::TestWithParam<Case> {
     maker_ = maker.get();
     const Manifest& manifest = bundle_.manifest;
     const Bytes onnx = ExportOnnx(bundle_.model.BackNet(bundle_.mapping.order), {.anonymous = true}).value();
-    auto backnet = BuiltinBackNet(onnx, {manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape});
+    auto backnet = BuiltinBackNet(onnx, BackNetShapeOf(manifest));
     ASSERT_TRUE(backnet.ok()) << backnet.status();
     ConfidentialServer::Options options;
     options.listen = "127.0.0.1:0";

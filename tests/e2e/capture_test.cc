@@ -260,8 +260,7 @@ class CaptureTest : public testing::Test {
     ASSERT_TRUE(link.ok()) << link.status();
     const Manifest& manifest = bundle_.manifest;
     const Bytes onnx = ExportOnnx(bundle_.model.BackNet(bundle_.mapping.order), {.anonymous = true}).value();
-    const BackNetFactory builtin =
-        BuiltinBackNet(onnx, {manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape}).value();
+    const BackNetFactory builtin = BuiltinBackNet(onnx, BackNetShapeOf(manifest)).value();
     auto server = ConfidentialServer::Start(std::make_unique<RecordingLink>(*std::move(link), &recording_),
                                             bundle_.parts.manifest,
                                             [=, this]() -> StatusOr<std::unique_ptr<BackNet>> {

@@ -1,7 +1,6 @@
 """A network whose stem is convolutional and whose rest is attention, by operators that Infenclave does not know: inspected,
 partitioned behind the stem, and served with ONNX Runtime as its BackNet, it answers as ONNX Runtime does for the whole."""
 
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -9,15 +8,13 @@ import sys
 import tempfile
 import unittest
 
-import grpc
 import numpy as np
 import onnx
-import onnxruntime
 from PIL import Image
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from deployment import Deployment, error_line, run  # noqa: E402
+from onnx_runtime_server import OnnxRuntimeServer, session  # noqa: E402
 from onnx_net import Net  # noqa: E402
 
 SIDE, WIDTH, HEADS, TOKENS, CLASSES = 64, 48, 4, 16, 10
@@ -52,47 +49,6 @@ def hybrid_transformer(path, declare=True):
     x = n("Einsum", norm(x), n.weight(TOKENS), equation="btc,t->bc")
     n.save(n("Gemm", x, n.weight(WIDTH, CLASSES), n.weight(CLASSES)), path)
     return stem
-
-
-def session(model):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-
-
-class OnnxRuntimeServer(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """One ONNX file behind the Open Inference Protocol, on a thread of this process."""
-
-    def __init__(self, model, name):
-        self.session, self.name, self.asked = session(model), name, 0
-        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self.server)
-        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
-
-    def __enter__(self):
-        self.server.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.stop(None).wait()
-
-    def ModelMetadata(self, request, context):
-        def describe(tensor):
-            shape = [-1 if isinstance(d, str) else d for d in tensor.shape]
-            return service_pb2.ModelMetadataResponse.TensorMetadata(name=tensor.name, datatype="FP32", shape=shape)
-
-        return service_pb2.ModelMetadataResponse(
-            name=self.name, platform="onnxruntime", inputs=[describe(t) for t in self.session.get_inputs()],
-            outputs=[describe(t) for t in self.session.get_outputs()])
-
-    def ModelInfer(self, request, context):
-        ir = np.frombuffer(request.raw_input_contents[0], np.float32).reshape(request.inputs[0].shape)
-        scores = self.session.run(None, {request.inputs[0].name: ir})[0]
-        self.asked += len(scores)
-        output = service_pb2.ModelInferResponse.InferOutputTensor(name=self.session.get_outputs()[0].name,
-                                                                  datatype="FP32", shape=scores.shape)
-        return service_pb2.ModelInferResponse(model_name=self.name, id=request.id, outputs=[output],
-                                              raw_output_contents=[scores.tobytes()])
 
 
 class OpaqueRest(unittest.TestCase):

@@ -75,7 +75,7 @@ TEST_F(EnclaveCoreTest, AnswersAsAPlainEvaluationDoes) {
 }
 
 TEST(EnclaveCore, AnswersInBf16AreNearAndTheIrIsHalfAsLarge) {
-  TestBundle bundle([](Manifest& m) { m.ir_dtype = DType::kBf16; });
+  TestBundle bundle([](Manifest& m) { m.ir_precision = IrPrecision::kBf16; });
   LocalEnclave enclave(bundle);
   ASSERT_EQ(enclave.host.Provision(), OkStatus());
   const Bytes rgb = RandomPicture(1);
@@ -92,6 +92,35 @@ TEST(EnclaveCore, AnswersInBf16AreNearAndTheIrIsHalfAsLarge) {
   StatusOr<Answer> answer = enclave.host.Classify(rgb);
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->classes[0].label, bundle.Expected(rgb)[0].label);
+}
+
+TEST(EnclaveCore, CodesAreNearAndTheIrIsAQuarterOrAnEighthAsLarge) {
+  for (const auto& [precision, step, bytes] : {std::tuple{IrPrecision::kInt8, 0.05f, TinyModel::kIrElements},
+                                               {IrPrecision::kInt4, 0.5f, TinyModel::kIrElements / 2}}) {
+    SCOPED_TRACE(NameOf(precision));
+    TestBundle bundle([&, precision = precision, step = step](Manifest& m) {
+      m.ir_precision = precision;
+      m.ir_step = step;
+    });
+    LocalEnclave enclave(bundle);
+    ASSERT_EQ(enclave.host.Provision(), OkStatus());
+    const Bytes rgb = RandomPicture(1);
+    const std::vector<double> exact = bundle.model.Ir(rgb);
+    const double largest = step * LargestCode(precision);
+    ASSERT_LT(*std::max_element(exact.begin(), exact.end()), largest);
+    const SealedRequest request = enclave.host.Seal(rgb);
+    const StatusOr<BeginResult> begun = enclave.host.Begin({request.sealed});
+    ASSERT_TRUE(begun.ok()) << begun.status();
+    const ByteSpan ir = begun->reply.ir;
+    ASSERT_EQ(ir.size(), static_cast<size_t>(bytes));
+    for (size_t i = 0; i < exact.size(); ++i) {
+      const int code = precision == IrPrecision::kInt8 ? ir[i] : i < ir.size() ? ir[i] & 15 : ir[i - ir.size()] >> 4;
+      ASSERT_NEAR(step * static_cast<float>(code), exact[i], step / 2 + 1e-5) << i;
+    }
+    const StatusOr<Answer> answer = enclave.host.Classify(rgb);
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    if (precision == IrPrecision::kInt8) ExpectEqualAnswers(*answer, bundle.Expected(rgb), 0.05);
+  }
 }
 
 TEST_F(EnclaveCoreTest, ABatchComesBackInOrderAndIsFinishedInAnyOrder) {
@@ -232,10 +261,11 @@ TEST(EnclaveCore, RefusesABundleForHardware) {
 }
 
 TEST(EnclaveCore, AddsNoiseToTheIrThatARepetitionOfThePictureRepeats) {
-  for (const DType dtype : {DType::kF32, DType::kBf16}) {
-    const TestBundle noisy([dtype](Manifest& m) {
+  for (const IrPrecision precision : {IrPrecision::kF32, IrPrecision::kBf16, IrPrecision::kInt8, IrPrecision::kInt4}) {
+    const TestBundle noisy([precision](Manifest& m) {
       m.ir_noise = 0.5f;
-      m.ir_dtype = dtype;
+      m.ir_precision = precision;
+      m.ir_step = 0.25f;
     });
     const LocalEnclave enclave(noisy);
     ASSERT_EQ(enclave.host.Provision(), OkStatus());
@@ -248,7 +278,7 @@ TEST(EnclaveCore, AddsNoiseToTheIrThatARepetitionOfThePictureRepeats) {
     const Bytes first = ir_of(1);
     EXPECT_EQ(ir_of(1), first);
     EXPECT_NE(ir_of(2), first);
-    if (dtype == DType::kBf16) continue;
+    if (precision != IrPrecision::kF32) continue;
     const std::vector<double> clean = noisy.model.Ir(RandomPicture(1));
     std::vector<float> sent(clean.size());
     ASSERT_EQ(first.size(), sent.size() * sizeof(float));

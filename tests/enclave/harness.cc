@@ -211,12 +211,15 @@ Credential TestBundle::MakeCredentialFor(std::string_view user) const {
 
 std::vector<float> TestBundle::BackNetScores(ByteSpan ir) const {
   std::vector<double> values;
-  const size_t width = SizeOf(manifest.ir_dtype);
-  for (size_t i = 0; i < ir.size(); i += width) {
+  const int largest = LargestCode(manifest.ir_precision);
+  const size_t width = SizeOf(IrWireOf(manifest).dtype);
+  for (size_t i = 0; largest == 0 && i < ir.size(); i += width) {
     uint32_t bits = 0;  // a bf16 is the upper half of an f32
     std::memcpy(reinterpret_cast<uint8_t*>(&bits) + 4 - width, ir.data() + i, width);
     values.push_back(std::bit_cast<float>(bits));
   }
+  for (size_t i = 0; largest > 0 && i < ir.size(); ++i) values.push_back(manifest.ir_step * (ir[i] % (largest + 1)));
+  for (size_t i = 0; largest == 15 && i < ir.size(); ++i) values.push_back(manifest.ir_step * (ir[i] / 16));
   if (manifest.tail_layers > 0) return {values.begin(), values.end()};
   const std::vector<double> scores = model.Scores(values);
   std::vector<float> out;

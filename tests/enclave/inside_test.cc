@@ -34,11 +34,13 @@ class Inside {
   LocalEnclave enclave_;
 };
 
-std::function<void(Manifest&)> Audits(uint32_t per_million, float tolerance = 1e-3f, DType ir = DType::kF32) {
+std::function<void(Manifest&)> Audits(uint32_t per_million, float tolerance = 1e-3f,
+                                      IrPrecision ir = IrPrecision::kF32) {
   return [=](Manifest& m) {
     m.audit_per_million = per_million;
     m.audit_tolerance = tolerance;
-    m.ir_dtype = ir;
+    m.ir_precision = ir;
+    m.ir_step = ir == IrPrecision::kInt8 ? 0.05f : 0.5f;
   };
 }
 
@@ -48,8 +50,8 @@ void Lie(std::vector<float>& output) {
 }
 
 // ---- audits ---------------------------------------------------------------------------------------------------------
-TEST(Audits, AnHonestBackNetPassesInBothPrecisions) {
-  for (DType ir : {DType::kF32, DType::kBf16}) {
+TEST(Audits, AnHonestBackNetPassesInEveryPrecision) {
+  for (const IrPrecision ir : {IrPrecision::kF32, IrPrecision::kBf16, IrPrecision::kInt8, IrPrecision::kInt4}) {
     Inside inside(Audits(1'000'000, 1e-3f, ir));
     for (uint32_t seed = 0; seed < 50; ++seed) {
       StatusOr<Answer> answer = inside.Classify(seed);

@@ -4,8 +4,8 @@
 #include <valgrind/memcheck.h>
 
 #include "enclave/class_scores.h"
-#include "enclave/front_net.h"
 #include "enclave/ir_noise.h"
+#include "enclave/narrow_ir.h"
 
 namespace infenclave {
 namespace {
@@ -81,14 +81,19 @@ TEST_F(Oblivious, PixelsOnTheirWayIntoAndOutOfTheNetwork) {
   preprocessing.mean = {127, 120, 110};
   for (auto channels : {Preprocessing::Channels::kRgb, Preprocessing::Channels::kBgr}) {
     preprocessing.channels = channels;
-    Bytes rgb(3 * 31 * 17, 77), narrow(2 * 3 * 31 * 17);
+    Bytes rgb(3 * 31 * 17, 77);
     std::vector<float> input(3 * 31 * 17);
     MakeSecret(rgb);
-    EXPECT_EQ(ErrorsIn([&] {
-                Normalize(preprocessing, rgb, input);
-                ToBf16(input, narrow);
-              }),
-              0u);
+    EXPECT_EQ(ErrorsIn([&] { Normalize(preprocessing, rgb, input); }), 0u);
+    for (const IrPrecision precision : {IrPrecision::kBf16, IrPrecision::kInt8, IrPrecision::kInt4}) {
+      Manifest manifest;
+      manifest.ir_shape = {3, 31, 17};
+      manifest.ir_precision = precision;
+      manifest.ir_step = 0.5f;
+      Bytes narrow(IrWireOf(manifest).bytes());
+      EXPECT_EQ(ErrorsIn([&] { NarrowIr(manifest, input, narrow); }), 0u) << NameOf(precision);
+      EXPECT_NE(VALGRIND_CHECK_MEM_IS_DEFINED(narrow.data(), 1), 0u);
+    }
   }
 }
 

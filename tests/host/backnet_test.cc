@@ -110,6 +110,32 @@ TEST(BuiltinBackNet, WidensBf16) {
   EXPECT_THAT(ScoresOf(*backnet, BytesOf(narrow)), kScores);
 }
 
+// The same network for bytes, [2,1,1] a request: its scores of the whole numbers `kCodes`.
+Bytes OnnxOfBytes() {
+  Graph graph = SmallNetwork();
+  const ValueId bytes = graph.AddValue("bytes", DType::kU8, {1, 2, 1, 1});
+  const ValueId floats = graph.AddValue("floats", DType::kF32, {1, 2, 1, 1});
+  Node cast, flatten;
+  cast.op = "Cast";
+  cast.attributes["to"] = int64_t{1};
+  cast.inputs = {bytes};
+  cast.outputs = {floats};
+  flatten.op = "Flatten";
+  flatten.inputs = {floats};
+  flatten.outputs = {graph.inputs[0]};
+  graph.inputs = {bytes};
+  graph.nodes.insert(graph.nodes.begin(), {cast, flatten});
+  return ExportOnnx(graph, {.anonymous = true}).value();
+}
+const BackNetShape kShapeOfBytes{{2, 1, 1}, DType::kU8, {3}};
+const Bytes kCodes = {1, 2, 255, 0};
+const auto kScoresOfCodes = ElementsAre(-7, 22, 3, 255, 520, 764);
+
+TEST(BuiltinBackNet, TakesBytes) {
+  auto backnet = BuiltinBackNet(OnnxOfBytes(), kShapeOfBytes).value()().value();
+  EXPECT_THAT(ScoresOf(*backnet, kCodes), kScoresOfCodes);
+}
+
 TEST(BuiltinBackNet, RefusesANetworkOfAnotherShape) {
   const Status in = BuiltinBackNet(SmallOnnx(), {{4}, DType::kF32, {3}}).status();
   EXPECT_EQ(in.code(), StatusCode::kInvalidArgument);
@@ -150,6 +176,25 @@ TEST_F(BackNetServerTest, TheRemoteBackNetWidensBf16) {
   EXPECT_THAT(ScoresOf(*backnet, BytesOf(narrow)), kScores);
 }
 
+TEST_F(BackNetServerTest, BytesCrossTheNetworkAsBytes) {
+  Manifest manifest;
+  manifest.model_name = "small";
+  manifest.ir_shape = {2, 1, 1};
+  manifest.ir_precision = IrPrecision::kInt8;
+  manifest.ir_step = 1;
+  manifest.backnet_output_shape = {3};
+  const auto server = BackNetServer::Start(manifest, BuiltinBackNet(OnnxOfBytes(), kShapeOfBytes).value(),
+                                           {.workers = 1, .listen = "127.0.0.1:0", .http = "", .observer = {}})
+                          .value();
+  const OipEndpoint endpoint{server->address(), "small", ""};
+  auto backnet = RemoteBackNet({endpoint}, kShapeOfBytes).value()().value();
+  EXPECT_THAT(ScoresOf(*backnet, kCodes), kScoresOfCodes);
+  // One who expects the other kind is told at the start.
+  EXPECT_THAT(MessageOf(RemoteBackNet({endpoint}, {{2, 1, 1}, DType::kF32, {3}}).status()),
+              HasSubstr("is UINT8, expected FP32"));
+  EXPECT_THAT(MessageOf(RemoteBackNet({Endpoint()}, kShapeOfBytes).status()), HasSubstr("is FP32, expected UINT8"));
+}
+
 TEST_F(BackNetServerTest, TheNextServerIsAskedWhereOneCannotBeReached) {
   auto factory = RemoteBackNet({nowhere_, Endpoint()}, kShape);
   ASSERT_TRUE(factory.ok()) << factory.status();
@@ -188,7 +233,7 @@ TEST_F(BackNetServerTest, BatchesAreBounded) {
     inference::ModelInferRequest request;
     request.set_model_name("small");
     const Bytes data(static_cast<size_t>(NumElements(shape).value()) * sizeof(float));
-    AddF32Input(request, "ir", shape, data);
+    AddInput(request, "ir", DType::kF32, shape, data);
     inference::ModelInferResponse response;
     grpc::ClientContext context;
     const grpc::Status status = stub->ModelInfer(&context, request, &response);

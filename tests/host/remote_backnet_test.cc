@@ -19,7 +19,7 @@ using testing::HasSubstr;
 const BackNetShape kShape{{2}, DType::kF32, {3}};
 
 // Sum, difference and product of the two numbers.
-std::vector<float> Compute(const F32Data& ir) {
+std::vector<float> Compute(const TensorData& ir) {
   std::vector<float> scores;
   for (int64_t i = 0; i < ir.shape[0]; ++i) {
     float pair[2];

@@ -21,7 +21,7 @@ namespace infenclave {
 class ScriptedBackNet final : public inference::GRPCInferenceService::Service {
  public:
   // From IRs to scores, both with the batch first.
-  using Compute = std::function<std::vector<float>(const F32Data& ir)>;
+  using Compute = std::function<std::vector<float>(const TensorData& ir)>;
   enum class Mood { kGood, kTyped, kUnavailable, kNotFinite, kWrongShape, kWrongType, kShortData, kHangs, kFails };
 
   explicit ScriptedBackNet(Compute compute, Mood first_mood = Mood::kGood)
@@ -51,7 +51,7 @@ class ScriptedBackNet final : public inference::GRPCInferenceService::Service {
   grpc::Status ModelInfer(grpc::ServerContext* context, const inference::ModelInferRequest* request,
                           inference::ModelInferResponse* response) override {
     ++asked;
-    const F32Data ir = ReadF32Input(*request, "").value();
+    const TensorData ir = ReadInput(*request, "", DType::kF32).value();
     const int64_t batch = ir.shape[0];
     largest = std::max<int64_t>(largest, batch);
     if (ir.data.size() > max_bytes) {

@@ -28,7 +28,7 @@ ModelInferRequest TypedBytes() {
 }
 ModelInferRequest RawFloats() {
   ModelInferRequest request;
-  AddF32Input(request, "x", {2, 3}, ValueBytes());
+  AddInput(request, "x", DType::kF32, {2, 3}, ValueBytes());
   return request;
 }
 ModelInferRequest TypedFloats() {
@@ -55,11 +55,32 @@ TEST(Infer, ReadsBytesInBothForms) {
 
 TEST(Infer, ReadsFloatsInBothForms) {
   for (const ModelInferRequest& request : {RawFloats(), TypedFloats()}) {
-    const auto tensor = ReadF32Input(request, "x");
+    const auto tensor = ReadInput(request, "x", DType::kF32);
     ASSERT_TRUE(tensor.ok()) << tensor.status();
     EXPECT_EQ(tensor->shape, (Shape{2, 3}));
     EXPECT_TRUE(std::ranges::equal(tensor->data, ValueBytes()));
   }
+}
+
+TEST(Infer, ReadsBytesOfNumbersInBothForms) {
+  ModelInferRequest raw;
+  AddInput(raw, "x", DType::kU8, {2, 2}, Bytes{0, 1, 128, 255});
+  EXPECT_EQ(raw.inputs(0).datatype(), "UINT8");
+  ModelInferRequest typed = raw;
+  typed.clear_raw_input_contents();
+  auto& numbers = *typed.mutable_inputs(0)->mutable_contents()->mutable_uint_contents();
+  for (uint32_t number : {0, 1, 128, 255}) numbers.Add(number);
+  for (const ModelInferRequest& request : {raw, typed}) {
+    const auto tensor = ReadInput(request, "x", DType::kU8);
+    ASSERT_TRUE(tensor.ok()) << tensor.status();
+    EXPECT_EQ(tensor->shape, (Shape{2, 2}));
+    EXPECT_EQ(ToBytes(tensor->data), (Bytes{0, 1, 128, 255}));
+    EXPECT_EQ(MessageOf(ReadInput(request, "x", DType::kF32).status()), "input 'x' is UINT8, expected FP32");
+  }
+  numbers.Set(3, 256);
+  EXPECT_EQ(MessageOf(ReadInput(typed, "x", DType::kU8).status()), "input 'x': holds 256, which is no UINT8");
+  numbers.RemoveLast();
+  EXPECT_NE(MessageOf(ReadInput(typed, "x", DType::kU8).status()).find("3 bytes, expected 4"), std::string::npos);
 }
 
 TEST(Infer, AnswersInTheFormAskedFor) {
@@ -114,7 +135,7 @@ TEST(Infer, RefusesWhatDoesNotFitItsDescription) {
     ModelInferRequest request = bad.make();
     bad.spoil(request);
     const bool bytes = bad.make == RawBytes || bad.make == TypedBytes;
-    const Status status = bytes ? ReadBytesInput(request, "x").status() : ReadF32Input(request, "x").status();
+    const Status status = bytes ? ReadBytesInput(request, "x").status() : ReadInput(request, "x", DType::kF32).status();
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << bad.what;
     EXPECT_NE(MessageOf(status).find(bad.message), std::string::npos) << bad.what << ": " << status;
   }

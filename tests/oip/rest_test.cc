@@ -27,7 +27,7 @@ class EchoModel final : public OipModel {
   bool ready() const override { return ready_; }
   void Infer(InferCall* call) override {
     if (info_.inputs[0].datatype == "FP32") {
-      const auto input = ReadF32Input(call->request(), "in");
+      const auto input = ReadInput(call->request(), "in", DType::kF32);
       if (!input.ok()) return call->Finish(input.status());
       AddF32Output(call->response(), "out", input->shape, input->data, FormOf(call->request()));
       return call->Finish(OkStatus());
@@ -127,6 +127,20 @@ TEST_F(RestTest, FloatsFlatOrNestedComeBackExactly) {
     const std::vector<float> expected = {0.1f, -2, 3.25e8f, 1e-40f};
     ASSERT_EQ(out["data"].size(), expected.size());
     for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(out["data"][i].get<float>(), expected[i]);
+  }
+}
+
+// The server here takes floats, and says so once it has read the bytes.
+TEST_F(RestTest, BytesOfNumbersAreReadFromJson) {
+  const std::pair<const char*, const char*> cases[] = {{"[0,[255]]", "'in' is UINT8, expected FP32"},
+                                                       {"[0,256]", "no number from 0 to 255"},
+                                                       {"[0,-1]", "no number from 0 to 255"},
+                                                       {"[0,1.5]", "no number from 0 to 255"}};
+  for (const auto& [data, reason] : cases) {
+    const HttpAnswer answer =
+        InferFloats(Concat(R"({"inputs":[{"name":"in","datatype":"UINT8","shape":[2],"data":)", data, "}]}"));
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_NE(answer.body.find(reason), std::string::npos) << answer.body;
   }
 }
 

@@ -152,6 +152,37 @@ struct Bad {
   std::function<void(Manifest&)> change;
 };
 
+TEST(Manifest, SaysWhatCrossesTheCut) {
+  struct Sent {
+    IrPrecision precision;
+    Shape ir;
+    DType dtype;
+    Shape shape;
+    size_t bytes;
+  } cases[] = {{IrPrecision::kF32, {24, 5, 5}, DType::kF32, {24, 5, 5}, 2400},
+               {IrPrecision::kBf16, {24, 5, 5}, DType::kBf16, {24, 5, 5}, 1200},
+               {IrPrecision::kInt8, {24, 5, 5}, DType::kU8, {24, 5, 5}, 600},
+               {IrPrecision::kInt4, {24, 5, 5}, DType::kU8, {12, 5, 5}, 300},
+               {IrPrecision::kInt4, {3, 5, 5}, DType::kU8, {2, 5, 5}, 50}};
+  for (const Sent& c : cases) {
+    SCOPED_TRACE(NameOf(c.precision));
+    Manifest m = SampleManifest();
+    m.ir_shape = c.ir;
+    m.ir_precision = c.precision;
+    m.ir_step = LargestCode(c.precision) > 0 ? 0.25f : 0;
+    const StatusOr<Manifest> again = DecodeManifest(EncodeManifest(m));
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(again->ir_precision, c.precision);
+    EXPECT_EQ(again->ir_step, m.ir_step);
+    const IrWire wire = IrWireOf(*again);
+    EXPECT_EQ(wire.dtype, c.dtype);
+    EXPECT_EQ(wire.shape, c.shape);
+    EXPECT_EQ(wire.bytes(), c.bytes);
+    EXPECT_EQ(ParseIrPrecision(NameOf(c.precision)).value(), c.precision);
+  }
+  EXPECT_FALSE(ParseIrPrecision("int3").ok());
+}
+
 TEST(Manifest, EveryLimitIsSaid) {
   const Bad kBad[] = {
       {"format version 2 is not known here", [](Manifest& m) { m.format_version = 2; }},
@@ -178,7 +209,12 @@ TEST(Manifest, EveryLimitIsSaid) {
          m.ir_shape = {INT64_MAX, INT64_MAX};
        }},
       {"count 7 exceeds the limit of 6", [](Manifest& m) { m.ir_shape = Shape(7, 1); }},
-      {"IR type is 2, expected f32 or bf16", [](Manifest& m) { m.ir_dtype = DType::kF16; }},
+      {"IR type is 2, expected f32, bf16, int8 or int4",
+       [](Manifest& m) { m.ir_precision = static_cast<IrPrecision>(2); }},
+      {"IR step is 0, expected", [](Manifest& m) { m.ir_precision = IrPrecision::kInt8; }},
+      {"IR step is nan, expected", [](Manifest& m) { m.ir_precision = IrPrecision::kInt8, m.ir_step = NAN; }},
+      {"IR shape [1000] has codes and is not that of maps",
+       [](Manifest& m) { m.ir_precision = IrPrecision::kInt4, m.ir_step = 0.5f, m.ir_shape = {1000}; }},
       {"IR noise is -1", [](Manifest& m) { m.ir_noise = -1; }},
       {"IR noise is inf", [](Manifest& m) { m.ir_noise = INFINITY; }},
       {"IR noise is nan", [](Manifest& m) { m.ir_noise = NAN; }},

@@ -19,7 +19,7 @@ inline Manifest SampleManifest() {
   m.model_name = "efficientnet-lite0";
   m.model_version = 3;
   m.ir_shape = {24, 56, 56};
-  m.ir_dtype = DType::kBf16;
+  m.ir_precision = IrPrecision::kBf16;
   m.ir_noise = 0.25f;
   m.classes = 1000;
   m.backnet_output_shape = {1000};

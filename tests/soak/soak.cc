@@ -93,7 +93,7 @@ Manifest LoadManifest(const std::string& folder) {
 int BackNetMain(const std::string& folder, const std::string& address) {
   const Manifest manifest = LoadManifest(folder);
   const Bytes onnx = ReadFile(folder + "/backnet.onnx", kMaxFile).value();
-  auto backnet = BuiltinBackNet(onnx, {manifest.ir_shape, DType::kF32, manifest.backnet_output_shape});
+  auto backnet = BuiltinBackNet(onnx, ServerShapeOf(BackNetShapeOf(manifest)));
   const auto server = BackNetServer::Start(manifest, *backnet, {.listen = address});
   while (server.ok()) pause();
   return 1;
@@ -224,7 +224,7 @@ class Stage {
       workers_.push_back(std::make_unique<Child>(std::vector<std::string>{"soak", "--backnet", folder_, address}));
     }
     for (int i = 0; i < 2; ++i) {
-      scripted_.push_back(std::make_unique<ScriptedBackNet>([this](const F32Data& ir) { return Compute(ir); }));
+      scripted_.push_back(std::make_unique<ScriptedBackNet>([this](const TensorData& ir) { return Compute(ir); }));
     }
     Serve();
     for (int i = 0; i < 2; ++i) {
@@ -263,7 +263,7 @@ class Stage {
   }
 
   // As the network computes it, or else a lie: in the right form, but for other scores.
-  std::vector<float> Compute(const F32Data& ir) {
+  std::vector<float> Compute(const TensorData& ir) {
     const size_t each = ir.data.size() / static_cast<size_t>(ir.shape[0]);
     std::vector<float> out;
     for (int64_t i = 0; i < ir.shape[0]; ++i) {
@@ -285,7 +285,7 @@ class Stage {
     for (const std::string& address : worker_addresses_) endpoints.push_back({address, kModel, ""});
     for (const auto& scripted : scripted_) endpoints.push_back({scripted->address(), kModel, ""});
     const Manifest& manifest = bundle_.manifest;
-    auto backnet = RemoteBackNet(endpoints, {manifest.ir_shape, manifest.ir_dtype, manifest.backnet_output_shape});
+    auto backnet = RemoteBackNet(endpoints, BackNetShapeOf(manifest));
     if (!backnet.ok()) Fail(MessageOf(backnet.status()));
     ConfidentialServer::Options options;
     options.listen = "127.0.0.1:0";
