@@ -19,6 +19,8 @@ namespace infenclave {
 
 // Queued for each core, so that none waits for the clients and batches fill.
 inline constexpr int kInFlight = 16;
+// For what the engine alone tries, as the built-in BackNet does.
+inline constexpr std::chrono::milliseconds kMeasuring{200};
 
 inline double Milliseconds(std::chrono::steady_clock::duration d) {
   return std::chrono::duration<double, std::milli>(d).count();
@@ -42,7 +44,7 @@ struct ServedOptions {
 class Bare {
  public:
   static StatusOr<Bare> Make(const Graph& graph) {
-    INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(graph, EngineOptions{}));
+    INFENCLAVE_ASSIGN_OR_RETURN(CompiledNetwork network, CompiledNetwork::Compile(graph, {.measuring = kMeasuring}));
     return Bare(std::move(network), BenchPreprocessing(graph));
   }
   Status Run(const Image& image) {
