@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/core_binding.h"
 #include "oip/confidential.h"
 #include "oip/infer.h"
 #include "protocol/sealed.h"
@@ -51,9 +52,12 @@ class ScriptedEnclave final : public EnclaveLink {
   std::atomic<bool> alive_ = true, provisioned_ = true;
   Manifest manifest_ = SmallManifest();
   size_t largest_batch_ = 0, given_up_ = 0;
+  int cores_at_begin_ = 0, cores_at_finish_ = 0;  // that the worker who called might use
 
  private:
   Bytes Handle(ByteSpan call) {
+    if (PeekCallType(call).value() == CallType::kBegin) cores_at_begin_ = AllowedCores();
+    if (PeekCallType(call).value() == CallType::kFinish) cores_at_finish_ = AllowedCores();
     switch (PeekCallType(call).value()) {
       case CallType::kGetEvidence: {
         GetEvidenceReply reply;
@@ -122,6 +126,7 @@ struct Gate {
   std::condition_variable changed;
   bool open = true;
   int waiting = 0;
+  int cores = 0;  // that the last worker might use
   Status status;
 
   void Set(bool to) {
@@ -140,6 +145,7 @@ class GatedBackNet final : public BackNet {
   Started Start(const Batch& batch, Done) override {
     std::unique_lock lock(gate_->mutex);
     ++gate_->waiting;
+    gate_->cores = AllowedCores();
     gate_->changed.notify_all();
     gate_->changed.wait(lock, [this] { return gate_->open; });
     --gate_->waiting;
@@ -241,6 +247,19 @@ TEST_F(ConfidentialModelTest, AnswersGoToWhoAsked) {
   EXPECT_TRUE(second.Result().ok());
   EXPECT_EQ(AnswerOf(first), "answer 101 10");
   EXPECT_EQ(AnswerOf(second), "answer 106 60");
+}
+
+TEST_F(ConfidentialModelTest, AWorkerIsBoundToACoreUntilTheScoresAreInWhereThatIsAsked) {
+  for (const bool bound : {false, true}) {
+    Start({.bind_workers = bound});
+    FakeCall call;
+    Fill(call, kServed);
+    model_->Infer(&call);
+    EXPECT_TRUE(call.Result().ok());
+    EXPECT_EQ(enclave_.cores_at_begin_, bound ? 1 : AllowedCores());
+    EXPECT_EQ(gate_.cores, bound ? 1 : AllowedCores());
+    EXPECT_EQ(enclave_.cores_at_finish_, AllowedCores());
+  }
 }
 
 TEST_F(ConfidentialModelTest, EachRequestOfABatchHasItsOwnFate) {
