@@ -60,24 +60,24 @@ bool IsIdentity(const NodeView& v) {
 
 }  // namespace
 
-Status TakeForFolding(const Value& result, size_t& budget) {
+Status FoldingBudget::Take(const Value& result) {
   INFENCLAVE_ASSIGN_OR_RETURN(const int64_t elements, NumElements(result.shape));
   const size_t bytes = static_cast<size_t>(elements) * SizeOf(result.dtype);
-  if (bytes > budget) {
+  if (bytes > left_) {
     return ResourceExhausted("its result, ", NameOf(result.dtype), ToString(result.shape),
-                             ", is constant, and constants made of others may take ", FoldingBudget(0) >> 20,
-                             " MiB and twice what the model's own take, in all");
+                             ", is constant, and constants made of others may take ", total_ >> 20,
+                             " MiB in all: 1 GiB, and twice what the model's own take");
   }
-  budget -= bytes;
+  left_ -= bytes;
   return OkStatus();
 }
 
 StatusOr<Graph> FoldConstants(Graph graph) {
-  size_t budget = FoldingBudget(graph.ConstantBytes());
+  FoldingBudget budget = FoldingBudget::For(graph);
   return FoldConstants(std::move(graph), budget);
 }
 
-StatusOr<Graph> FoldConstants(Graph graph, size_t& budget) {
+StatusOr<Graph> FoldConstants(Graph graph, FoldingBudget& budget) {
   Flow flow(graph);
   FreshNames names(graph);
   std::vector<bool> erased(graph.nodes.size());
@@ -87,14 +87,14 @@ StatusOr<Graph> FoldConstants(Graph graph, size_t& budget) {
     FreeBatch(graph, node, names);
     if (!IsFoldable(graph, node)) continue;
     const Value& out = graph.value(node.outputs[0]);
-    size_t left = budget;
-    const Status fits = TakeForFolding(out, left);
+    FoldingBudget after = budget;
+    const Status fits = after.Take(out);
     if (!fits.ok()) return Annotate(fits, Concat(node.op, " '", node.name, "'"));
     StatusOr<Tensor> result = OperatorOf(node)->evaluate({graph, node});
     if (result.status().code() == StatusCode::kUnimplemented) continue;
     if (!result.ok()) return Annotate(result.status(), Concat(node.op, " '", node.name, "'"));
     INFENCLAVE_CHECK(result->dtype() == out.dtype && result->shape() == out.shape);
-    budget = left;
+    budget = after;
     graph.SetConstant(node.outputs[0], *std::move(result));
     erased[n] = true;
   }

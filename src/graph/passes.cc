@@ -138,7 +138,11 @@ std::vector<std::string_view> Operations(const Graph& graph) {
 }  // namespace
 
 StatusOr<Graph> Simplify(Graph graph) {
-  size_t budget = FoldingBudget(graph.ConstantBytes());  // for all rounds
+  const FoldingBudget budget = FoldingBudget::For(graph);
+  return Simplify(std::move(graph), budget);
+}
+
+StatusOr<Graph> Simplify(Graph graph, FoldingBudget budget) {
   for (int round = 0; round < kMaxRounds; ++round) {
     std::vector<std::string_view> before = Operations(graph);
     INFENCLAVE_ASSIGN_OR_RETURN(graph, FoldConstants(std::move(graph), budget));

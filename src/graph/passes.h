@@ -11,14 +11,27 @@ namespace infenclave {
 StatusOr<Graph> InferShapes(Graph graph);
 // Sets dimension 0 of every input to `batch` and infers shapes again.
 StatusOr<Graph> WithBatch(Graph graph, int64_t batch);
+// What folding may make, in all, of a network: a few Expands in a hostile model would ask for any amount of memory.
+class FoldingBudget {
+ public:
+  static constexpr size_t kAnyModel = size_t{1} << 30;
+
+  explicit FoldingBudget(size_t bytes) : total_(bytes), left_(bytes) {}
+  static FoldingBudget For(const Graph& graph) { return FoldingBudget(kAnyModel + 2 * graph.ConstantBytes()); }
+
+  // The model turns out to have a constant of so many bytes.
+  void Widen(size_t constant_bytes) { total_ += 2 * constant_bytes, left_ += 2 * constant_bytes; }
+  // RESOURCE_EXHAUSTED where less is left than `result` takes.
+  Status Take(const Value& result);
+
+ private:
+  size_t total_, left_;
+};
+
 // Infers shapes and evaluates nodes whose inputs are all constants on the way, so that Shape arithmetic ends up in the
-// shapes that depend on it. A few Expands in a hostile model would ask for any amount of memory: what folding makes is
-// taken off `budget`, and RESOURCE_EXHAUSTED names the node that exceeds what is left of it.
-StatusOr<Graph> FoldConstants(Graph graph, size_t& budget);
+// shapes that depend on it. What that makes is taken off `budget`; an error names the node that exceeds it.
+StatusOr<Graph> FoldConstants(Graph graph, FoldingBudget& budget);
 StatusOr<Graph> FoldConstants(Graph graph);
-// What folding may make in all of a network whose own constants take so many bytes; and taking one result off that.
-constexpr size_t FoldingBudget(size_t constant_bytes) { return (size_t{1} << 30) + 2 * constant_bytes; }
-Status TakeForFolding(const Value& result, size_t& budget);
 // Sum, Mean, and Min and Max of other than two operands become chains of operators of two: one form for all that
 // follows.
 StatusOr<Graph> ExpandVariadic(Graph graph);
@@ -41,6 +54,7 @@ StatusOr<Graph> RemoveDead(Graph graph);
 
 // All of the above in the order that works, to a fixed point: what import runs, and what cut points are defined on.
 StatusOr<Graph> Simplify(Graph graph);
+StatusOr<Graph> Simplify(Graph graph, FoldingBudget budget);
 
 }  // namespace infenclave
 

@@ -134,7 +134,7 @@ class Importer {
     StatusOr<Tensor> tensor = tensors_.Read(proto);
     if (!tensor.ok()) return Annotate(tensor.status(), Concat("constant '", name, "'"));
     INFENCLAVE_ASSIGN_OR_RETURN(ValueId id, Define(name, tensor->dtype(), tensor->shape()));
-    folding_left_ += FoldingBudget(tensor->bytes()) - FoldingBudget(0);
+    folding_.Widen(tensor->bytes());
     graph_.SetConstant(id, *std::move(tensor));
     return OkStatus();
   }
@@ -408,7 +408,7 @@ class Importer {
                                         [&](ValueId id) { return id == kNoValue || graph_.IsConstant(id); })) {
       return false;
     }
-    INFENCLAVE_RETURN_IF_ERROR(TakeForFolding(view.out(), folding_left_));
+    INFENCLAVE_RETURN_IF_ERROR(folding_.Take(view.out()));
     INFENCLAVE_ASSIGN_OR_RETURN(Tensor tensor, op->evaluate(view));
     graph_.SetConstant(view.node.outputs[0], std::move(tensor));
     return true;
@@ -433,7 +433,7 @@ class Importer {
   std::unordered_map<std::string, TensorType> declared_;
   std::map<std::string, int64_t, std::less<>> opsets_;
   std::set<std::string> opaque_;
-  size_t folding_left_ = FoldingBudget(0);
+  FoldingBudget folding_{FoldingBudget::kAnyModel};
 };
 
 }  // namespace

@@ -168,9 +168,11 @@ struct Far {
     std::vector<float> ir;
     BackNet::Done done;
     std::shared_ptr<std::atomic<int>> cancelled = std::make_shared<std::atomic<int>>(0);
+    Status status;  // outlives the worker's copies; see FakeCall
 
-    void End(const Status& status) {
+    void End(const Status& with) {
       for (int64_t i = 0; i < batch.size; ++i) std::fill_n(batch.output.begin() + i * 3, 3, 10 * ir[2 * i]);
+      status = with;
       done(status);
     }
   };
@@ -191,7 +193,7 @@ class FarBackNet final : public BackNet {
     const std::lock_guard lock(far_->mutex);
     const auto* ir = reinterpret_cast<const float*>(batch.ir.data());
     far_->batches.reserve(64);
-    far_->batches.push_back({batch, {ir, ir + 2 * batch.size}, std::move(done)});
+    far_->batches.push_back({.batch = batch, .ir = {ir, ir + 2 * batch.size}, .done = std::move(done)});
     far_->changed.notify_all();
     return {std::nullopt, [cancelled = far_->batches.back().cancelled] { ++*cancelled; }};
   }
