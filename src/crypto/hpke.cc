@@ -1,5 +1,5 @@
 // Built from X25519, HMAC and AES-GCM on every OpenSSL. OSSL_HPKE_CTX (OpenSSL 3.2) is not used where it exists: it
-// keeps the exporter secret, which waits here from Begin to Finish, in ordinary memory, and one construction is tested
+// keeps the exporter secret, from which the keys of answers come, in ordinary memory, and one construction is tested
 // once.
 #include "crypto/hpke.h"
 

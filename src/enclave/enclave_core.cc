@@ -283,12 +283,12 @@ StatusOr<Bytes> Core::Begin(const BeginCall& call, int lane) {
     if (status.ok()) used += ir_bytes;
     std::unique_lock lock(mutex_);
     if (status.ok()) {
-      work.item->id = pending_.Add({std::move(work.opened.context), std::move(kept)});
+      work.item->id = pending_.Add({std::move(work.opened.answer), std::move(kept)});
       continue;
     }
     pending_.Release(1);
     lock.unlock();
-    StatusOr<Bytes> refusal = SealAnswer(work.opened.context, manifest_, {status.code(), MessageOf(status)});
+    StatusOr<Bytes> refusal = work.opened.answer.Seal(manifest_, {status.code(), MessageOf(status)});
     work.item->status = refusal.status();
     if (refusal.ok()) work.item->sealed_refusal = *std::move(refusal);
   }
@@ -383,7 +383,7 @@ StatusOr<Bytes> Core::Answered(RequestId id, std::span<float> output, int lane) 
   }
   StatusOr<Answer> made = AnswerTo(*request, output, lane);
   Answer answer = made.ok() ? *std::move(made) : Answer{made.status().code(), MessageOf(made.status())};
-  StatusOr<Bytes> sealed = SealAnswer(request->context, manifest_, answer);
+  StatusOr<Bytes> sealed = request->answer.Seal(manifest_, answer);
   for (AnswerClass& found : answer.classes) Wipe({reinterpret_cast<uint8_t*>(found.label.data()), found.label.size()});
   return sealed;
 }

@@ -11,7 +11,7 @@
 namespace infenclave {
 
 struct PendingRequest {
-  HpkeContext context;
+  AnswerSealer answer;
   Bytes ir;  // as it went out, where audits may ask for it; else empty
 };
 

@@ -1,5 +1,7 @@
 #include "host/request_queue.h"
 
+#include <sched.h>
+
 #include <algorithm>
 
 namespace infenclave {
@@ -35,8 +37,8 @@ Status RequestQueue::Push(InferCall* call) {
       return ResourceExhausted("all workers are busy and ", options_.max_calls, " requests wait: try again later");
     }
     calls_.push_back({call, now});
+    WakeOne();
   }
-  wake_.notify_one();
   return OkStatus();
 }
 
@@ -48,29 +50,22 @@ Status RequestQueue::PushControl(Job control) {
       return ResourceExhausted(options_.max_controls, " requests for evidence wait: try again later");
     }
     controls_.push_back(std::move(control));
+    WakeOne();
   }
-  wake_.notify_one();
   return OkStatus();
 }
 
 void RequestQueue::PushEnd(Job end) {
-  {
-    const std::lock_guard lock(mutex_);
-    ends_.push_back(std::move(end));
-  }
-  wake_.notify_one();
+  const std::lock_guard lock(mutex_);
+  ends_.push_back(std::move(end));
+  WakeOne();
 }
 
 void RequestQueue::BatchDone() {
-  bool last, more;
-  {
-    const std::lock_guard lock(mutex_);
-    --in_flight_;
-    last = closed_ && in_flight_ == 0;
-    more = !calls_.empty();
-  }
-  if (last) wake_.notify_all();
-  if (more) wake_.notify_one();
+  const std::lock_guard lock(mutex_);
+  --in_flight_;
+  if (closed_ && in_flight_ == 0) WakeAll();
+  if (!calls_.empty()) WakeOne();
 }
 
 std::optional<RequestQueue::Work> RequestQueue::Take() {
@@ -80,7 +75,7 @@ std::optional<RequestQueue::Work> RequestQueue::Take() {
       std::unique_lock lock(mutex_);
       while (ends_.empty() && !ControlIsDue() && !BatchIsDue()) {
         if (closed_ && calls_.empty() && controls_.empty() && in_flight_ == 0) {
-          wake_.notify_all();
+          WakeAll();
           return std::nullopt;
         }
         Wait(lock);
@@ -114,11 +109,29 @@ bool RequestQueue::BatchIsDue() const {
 
 void RequestQueue::Wait(std::unique_lock<std::mutex>& lock) {
   const bool delayed = options_.max_delay.count() > 0 && !calls_.empty() && MayTake();
+  Sleeper self{.core = ::sched_getcpu()};
+  sleepers_.push_back(&self);
+  const auto woken = [&self] { return self.woken; };
   if (delayed) {
-    wake_.wait_until(lock, calls_.front().since + options_.max_delay);
+    self.wake.wait_until(lock, calls_.front().since + options_.max_delay, woken);
   } else {
-    wake_.wait(lock);
+    self.wake.wait(lock, woken);
   }
+  if (!self.woken) std::erase(sleepers_, &self);
+}
+
+void RequestQueue::WakeOne() {
+  if (sleepers_.empty()) return;
+  const auto here = std::ranges::find(sleepers_, ::sched_getcpu(), &Sleeper::core);
+  const auto chosen = here != sleepers_.end() ? here : sleepers_.begin();
+  Sleeper* const sleeper = *chosen;
+  sleepers_.erase(chosen);
+  sleeper->woken = true;
+  sleeper->wake.notify_one();  // with the mutex held: until it is let go, the sleeper lives
+}
+
+void RequestQueue::WakeAll() {
+  while (!sleepers_.empty()) WakeOne();
 }
 
 std::vector<InferCall*> RequestQueue::TakeBatch() {
@@ -151,11 +164,9 @@ RequestQueue::Job RequestQueue::TakeControl() {
   control_runs_ = calls_turn_ = true;
   return [this, control = std::move(control)](int lane) {
     control(lane);
-    {
-      const std::lock_guard lock(mutex_);
-      control_runs_ = false;
-    }
-    wake_.notify_one();
+    const std::lock_guard lock(mutex_);
+    control_runs_ = false;
+    WakeOne();
   };
 }
 
@@ -164,12 +175,15 @@ size_t RequestQueue::waiting() {
   return calls_.size();
 }
 
+size_t RequestQueue::idle() {
+  const std::lock_guard lock(mutex_);
+  return sleepers_.size();
+}
+
 void RequestQueue::Close() {
-  {
-    const std::lock_guard lock(mutex_);
-    closed_ = true;
-  }
-  wake_.notify_all();
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  WakeAll();
 }
 
 }  // namespace infenclave

@@ -6,6 +6,8 @@
 // `least_batch`, with which batches begin to gain, requests go one by one. Where `max_delay` is given, a batch that is
 // not full waits that long for more, but never while nothing else is in flight. A batch counts as in flight until its
 // worker says that it is done, which may be long after the worker has turned to the next: at most `max_in_flight` are.
+// Of the workers that wait, the one is woken that last ran on the core of who brings the call: that core is awake, has
+// the request in its caches and is about to be idle, while waking another takes longer than all else that is done here.
 //
 // Jobs that end batches in flight go first. Control jobs (evidence, provisioning) go before calls, but one at a time
 // and in turn with them, so that nobody can stop the service by asking for evidence.
@@ -54,6 +56,7 @@ class RequestQueue {
   // Blocks until there is work. Nothing when the queue is closed and empty, and nothing in flight.
   std::optional<Work> Take();
   size_t waiting();  // calls
+  size_t idle();     // workers that wait for one
   // Takes nothing more; what waits is still handed out.
   void Close();
 
@@ -71,10 +74,19 @@ class RequestQueue {
   Job TakeEnd();
   std::vector<InferCall*> TakeBatch();
   void Wait(std::unique_lock<std::mutex>& lock);
+  void WakeOne();
+  void WakeAll();
+
+  // A worker that waits, and the core that it went to sleep on.
+  struct Sleeper {
+    int core;
+    std::condition_variable wake;
+    bool woken = false;
+  };
 
   const Options options_;
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::vector<Sleeper*> sleepers_;
   std::deque<Waiting> calls_;
   std::deque<Job> controls_, ends_;
   int in_flight_ = 0;

@@ -175,7 +175,7 @@ StatusOr<OpenedRequest> OpenRequest(const KeyConfig& config, const X25519KeyPair
   auto buffer = context.Open(sealed.first(kHeaderBytes), sealed.subspan(kHeaderBytes + kHpkeEncBytes));
   if (!buffer.ok()) return Annotate(buffer.status(), "sealed request");
   INFENCLAVE_ASSIGN_OR_RETURN(RequestPlaintext plaintext, DecodePlaintext(buffer->span()));
-  return OpenedRequest{*std::move(buffer), std::move(plaintext), std::move(context)};
+  return OpenedRequest{*std::move(buffer), std::move(plaintext), AnswerSealer(context)};
 }
 
 // ---- answers --------------------------------------------------------------------------------------------------------
@@ -257,15 +257,21 @@ AnswerKeys DeriveAnswerKeys(const HpkeContext& request, ByteSpan response_nonce)
 
 size_t SealedAnswerBytes(const Manifest& manifest) { return kAnswerNonceBytes + AnswerBytes(manifest) + kAeadTagBytes; }
 
-StatusOr<Bytes> SealAnswer(const HpkeContext& request, const Manifest& manifest, const Answer& answer) {
+static_assert(kAnswerNonceBytes == kAeadKeyBytes);
+AnswerSealer::AnswerSealer(const HpkeContext& request) : response_nonce_(RandomArray<kAnswerNonceBytes>()) {
+  AnswerKeys keys = DeriveAnswerKeys(request, response_nonce_);
+  key_ = std::move(keys.key);
+  nonce_ = std::move(keys.nonce);
+}
+
+StatusOr<Bytes> AnswerSealer::Seal(const Manifest& manifest, const Answer& answer) {
   INFENCLAVE_ASSIGN_OR_RETURN(const SecretBytes plaintext, EncodeAnswer(manifest, answer));
-  const auto nonce = RandomArray<kAnswerNonceBytes>();
-  const AnswerKeys keys = DeriveAnswerKeys(request, nonce);
-  INFENCLAVE_ASSIGN_OR_RETURN(const Bytes sealed, AeadSeal(keys.key.span(), keys.nonce.span(), {}, plaintext.span()));
-  ByteWriter out;
-  out.Raw(nonce);
-  out.Raw(sealed);
-  return out.Take();
+  Bytes out(SealedAnswerBytes(manifest));
+  std::ranges::copy(response_nonce_, out.begin());
+  const SecretBytes key = std::move(key_);
+  INFENCLAVE_RETURN_IF_ERROR(AeadSealInto(key.span(), nonce_.span(), {}, {plaintext.span()},
+                                          MutableByteSpan(out).subspan(response_nonce_.size())));
+  return out;
 }
 
 StatusOr<Answer> OpenAnswer(const HpkeContext& request, ByteSpan sealed) {

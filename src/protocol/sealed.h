@@ -62,12 +62,27 @@ size_t SealedRequestBytes(const RequestPlaintext& request);
 Status SealRequestInto(const KeyConfig& config, const RequestPlaintext& request, HpkeContext& context,
                        MutableByteSpan out);
 
+// Seals the answer to one request. Keys and nonce are made with it, while the request is being opened and all that
+// takes is in the caches; while the BackNet computes, it is all that is kept of the request.
+class AnswerSealer {
+ public:
+  explicit AnswerSealer(const HpkeContext& request);
+  // The first answer is the only one. The length depends on the manifest's answer_classes and label_bytes alone.
+  // INVALID_ARGUMENT if there are more classes or longer labels than the manifest says: the enclave rules that out when
+  // it opens the class mapping, for an error here would tell the host something about the label.
+  StatusOr<Bytes> Seal(const Manifest& manifest, const struct Answer& answer);
+
+ private:
+  std::array<uint8_t, kAeadKeyBytes> response_nonce_;
+  SecretBytes key_, nonce_;  // empty once used
+};
+
 // The enclave's half. `plaintext` borrows from `buffer`. FAILED_PRECONDITION if it is sealed to another key id,
 // PERMISSION_DENIED if it does not open, INVALID_ARGUMENT if what opens is no request.
 struct OpenedRequest {
   SecretBytes buffer;
   RequestPlaintext plaintext;
-  HpkeContext context;
+  AnswerSealer answer;
 };
 StatusOr<OpenedRequest> OpenRequest(const KeyConfig& config, const X25519KeyPair& key, ByteSpan sealed);
 // The enc bytes of a sealed request: what the single-use set remembers.
@@ -84,10 +99,6 @@ struct Answer {
   std::vector<AnswerClass> classes;  // when OK, most probable first
   bool audited = false, audit_passed = false;
 };
-// The length depends on the manifest's answer_classes and label_bytes alone. INVALID_ARGUMENT if there are more classes
-// or longer labels than the manifest says: the enclave rules that out when it opens the class mapping, for an error
-// here would tell the host something about the label.
-StatusOr<Bytes> SealAnswer(const HpkeContext& request, const Manifest& manifest, const Answer& answer);
 StatusOr<Answer> OpenAnswer(const HpkeContext& request, ByteSpan sealed);
 size_t SealedAnswerBytes(const Manifest& manifest);
 

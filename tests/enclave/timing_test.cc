@@ -172,7 +172,7 @@ TEST_F(Timing, SealingDoesNotTellTheAnswer) {
                            answer.classes.push_back({label, secret == 0 ? 0.0F : 0.2F});
                          }
                        },
-                       [&] { sink = SealAnswer(context, model.manifest, answer)->back(); }};
+                       [&] { sink = AnswerSealer(context).Seal(model.manifest, answer)->back(); }};
   EXPECT_LT(SmallestT(seal, 10000), kThreshold);
 }
 

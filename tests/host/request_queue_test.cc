@@ -6,6 +6,7 @@
 #include <array>
 #include <thread>
 
+#include "base/core_binding.h"
 #include "tests/host/fake_call.h"
 
 namespace infenclave {
@@ -221,6 +222,33 @@ TEST(RequestQueue, CloseWakesAWaitingWorker) {
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   queue.Close();
   worker.join();
+}
+
+TEST(RequestQueue, WakesTheWorkerWhoseCoreIsAwake) {
+  if (AllowedCores() < 2) GTEST_SKIP() << "needs two cores";
+  for (const int core : {0, 1, 1, 0}) {
+    RequestQueue queue({.workers = 2});
+    std::atomic<int> taken_by = -1;
+    std::vector<std::thread> workers;
+    for (int i = 0; i < 2; ++i) {
+      workers.emplace_back([&, i] {
+        const CoreBinding binding(i);
+        if (!queue.Take()) return;
+        taken_by = i;
+        queue.BatchDone();
+      });
+    }
+    while (queue.idle() < 2) std::this_thread::yield();
+    FakeCall call;
+    {
+      const CoreBinding binding(core);
+      ASSERT_TRUE(queue.Push(&call).ok());
+    }
+    while (taken_by < 0) std::this_thread::yield();
+    queue.Close();
+    for (std::thread& worker : workers) worker.join();
+    EXPECT_EQ(taken_by, core);
+  }
 }
 
 }  // namespace

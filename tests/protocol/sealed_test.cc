@@ -201,11 +201,12 @@ TEST_F(Sealed, HostilePlaintextsAreRefused) {
 
 TEST_F(Sealed, AnswerRoundTrips) {
   const SealedRequest request = Seal();
-  const auto opened = OpenRequest(config_, key_, request.sealed);
+  auto opened = OpenRequest(config_, key_, request.sealed);
   Answer answer;
   answer.classes = {{"tench, Tinca tinca", 0.75f}, {"goldfish", 0.25f}};
   answer.audited = answer.audit_passed = true;
-  const Bytes sealed = *SealAnswer(opened->context, manifest_, answer);
+  const Bytes sealed = *opened->answer.Seal(manifest_, answer);
+  EXPECT_FALSE(opened->answer.Seal(manifest_, answer).ok()) << "two answers under one nonce";
   const auto got = OpenAnswer(request.context, sealed);
   ASSERT_TRUE(got.ok()) << got.status();
   ASSERT_EQ(got->classes.size(), 2u);
@@ -232,7 +233,7 @@ TEST_F(Sealed, AnswersHaveOneLengthWhateverTheySay) {
       {StatusCode::kPermissionDenied, "no", {}, false, false},
       {StatusCode::kInternal, std::string(5000, 'm'), {}, true, false}};
   for (const Answer& answer : answers) {
-    const auto sealed = SealAnswer(request.context, manifest_, answer);
+    const auto sealed = AnswerSealer(request.context).Seal(manifest_, answer);
     ASSERT_TRUE(sealed.ok()) << sealed.status();
     EXPECT_EQ(sealed->size(), size);
     const auto got = OpenAnswer(request.context, *sealed);
@@ -251,7 +252,7 @@ TEST_F(Sealed, AnswersThatContradictThemselvesAreNotSealed) {
                                                   {StatusCode::kOk, "", {}, false, true},
                                                   {StatusCode::kOk, "", std::vector<AnswerClass>(4), false, false},
                                                   {StatusCode::kOk, "", {{std::string(41, 'x'), 1}}, false, false}}) {
-    EXPECT_EQ(Code(SealAnswer(request.context, manifest_, answer).status()), kInvalid);
+    EXPECT_EQ(Code(AnswerSealer(request.context).Seal(manifest_, answer).status()), kInvalid);
   }
 }
 
