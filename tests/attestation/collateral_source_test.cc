@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "attestation/claims.h"
@@ -159,6 +160,14 @@ TEST_F(Services, IntelsAreAskedOnceADayAndMayBeDownInBetween) {
   Route();
   Start();
   EXPECT_EQ(TdxStatus(other, at_), "UpToDate");
+}
+
+TEST_F(Services, WhatCannotBeKeptIsAskedForAgain) {
+  std::ofstream(cache_ + "/file") << "where the folder should be";
+  CollateralSource source({.where = Url("/"), .cache = cache_ + "/file"});
+  EXPECT_EQ(TdxStatus(source, at_), "UpToDate");
+  EXPECT_EQ(TdxStatus(source, at_), "UpToDate");
+  EXPECT_EQ(asked_, 8);
 }
 
 TEST_F(Services, ADownServiceIsLeftAloneForAWhile) {

@@ -175,6 +175,15 @@ class DiskFull(unittest.TestCase):
             self.assertEqual(len(json.loads(run("releases", log, "--json").stdout)["releases"]),
                              len(kept.splitlines()) + 1)
 
+    def test_what_was_attested(self):
+        out = self.disk / "out"
+        with Server("serve", self.bundle) as server:
+            for command in [("attest", "--server", server.address, "-o", out),
+                            ("attest", "--server", server.address, "--policy", self.policy, "--pin", out)]:
+                with self.subTest(command):
+                    self.empty()
+                    self.sweep(command)
+
     def test_nothing_is_asked_where_versions_cannot_be_remembered(self):
         with Server("serve", self.bundle) as server:
             run("provision", self.keys, "--policy", self.policy, "--server", server.address)

@@ -67,7 +67,7 @@ StatusOr<Bytes> CollateralSource::For(TeeKind tee, ByteSpan evidence, int64_t at
         if (const Status good = part.check(*fetched, at); !good.ok()) fetched = good;
       }
       if (fetched.ok()) {
-        INFENCLAVE_RETURN_IF_ERROR(Keep(path, *fetched, at));
+        (void)Keep(path, *fetched, at);  // where that fails, on a full disk, say, it is asked for again
         kept = Kept{*std::move(fetched), at};
       } else if (!kept.ok()) {
         return Annotate(fetched.status(), "collateral");
