@@ -1,9 +1,11 @@
 """Which lines of the trusted modules the tests ran: a table per module, and with --missing the lines that they did not.
 
-Usage: coverage.py BUILD_DIR SOURCE_DIR [--missing] MODULE...   (`./dev coverage` runs it)
+Usage: coverage.py BUILD_DIR SOURCE_DIR [--missing] [--least PERCENT] MODULE...   (`./dev coverage` runs it)
+Fails where they ran less than PERCENT of all.
 BUILD_DIR was configured with the preset `coverage`, and its tests have run. Counters lie in memory shared with
 BUILD_DIR/profiles, so that what a process did counts however it ended: killed, or in a sandbox that lets it write nothing.
 """
+import argparse
 import pathlib
 import subprocess
 import sys
@@ -29,13 +31,18 @@ def ran_lines(build):
 
 
 def main():
-    build, source = map(pathlib.Path, sys.argv[1:3])
-    missing = "--missing" in sys.argv
-    modules = [name for name in sys.argv[3:] if name != "--missing"]
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("source", type=pathlib.Path)
+    parser.add_argument("--missing", action="store_true")
+    parser.add_argument("--least", type=float, default=0)
+    parser.add_argument("modules", nargs="+")
+    options = parser.parse_args()
+    build, source = options.build, options.source
     files = ran_lines(build)
     print(f"{'module':<12}{'lines':>9}{'ran':>9}{'%':>8}")
     sums = [0, 0]
-    for module in modules:
+    for module in options.modules:
         total = covered = 0
         for path in sorted((source / "src" / module).resolve().iterdir()):
             if path not in files:
@@ -46,11 +53,14 @@ def main():
             total += len(ran)
             covered += sum(ran.values())
             left = [number for number in sorted(ran) if not ran[number]]
-            if missing and left:
+            if options.missing and left:
                 print(f"  {path.relative_to(source.resolve())}: {', '.join(map(str, left))}")
         sums = [sums[0] + total, sums[1] + covered]
         print(f"{module:<12}{total:>9}{covered:>9}{100 * covered / max(total, 1):>8.1f}")
-    print(f"{'sum':<12}{sums[0]:>9}{sums[1]:>9}{100 * sums[1] / sums[0]:>8.1f}")
+    share = 100 * sums[1] / sums[0]
+    print(f"{'sum':<12}{sums[0]:>9}{sums[1]:>9}{share:>8.1f}")
+    if share < options.least:
+        sys.exit(f"less than {options.least:g} % were run")
 
 
 if __name__ == "__main__":

@@ -39,19 +39,7 @@ std::string SizeOfMaps(const Shape& shape) {
 
 }  // namespace
 
-std::string_view StyleOf(Safety safety) {
-  switch (safety) {
-    case Safety::kSafe:
-      return "safe";
-    case Safety::kUnsafe:
-      return "unsafe";
-    case Safety::kUndecided:
-      return "undecided";
-    case Safety::kNotApplicable:
-      break;
-  }
-  return "none";
-}
+std::string_view StyleOf(Safety safety) { return safety == Safety::kNotApplicable ? "none" : NameOf(safety); }
 
 std::string MarkPath(double x, double y, Safety safety) {
   const auto at = [&](double dx, double dy) { return Concat(Px(x + dx), ' ', Px(y + dy)); };

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 namespace infenclave {
@@ -34,6 +36,27 @@ TEST(File, AFailedWriteLeavesNothingBehind) {
 TEST(File, MissingAndDirectoryAreErrorsWithThePath) {
   EXPECT_EQ(ReadFile("/nonexistent/file", 10).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(ReadFile("/", 10).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(File, ErrnosBecomeCodesThatSayWhoIsAtFault) {
+  const struct {
+    int error;
+    StatusCode code;
+  } kCases[] = {{ENOENT, StatusCode::kNotFound},
+                {EEXIST, StatusCode::kAlreadyExists},
+                {EACCES, StatusCode::kFailedPrecondition},
+                {EADDRINUSE, StatusCode::kFailedPrecondition},
+                {ENOSPC, StatusCode::kResourceExhausted},
+                {EMFILE, StatusCode::kResourceExhausted},
+                {ECONNREFUSED, StatusCode::kUnavailable},
+                {EPIPE, StatusCode::kUnavailable},
+                {EBADF, StatusCode::kInternal}};
+  for (const auto& c : kCases) {
+    errno = c.error;
+    const Status status = ErrnoStatus("there");
+    EXPECT_EQ(status.code(), c.code) << c.error;
+    EXPECT_EQ(MessageOf(status), Concat("there: ", std::strerror(c.error)));
+  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "tensor/tensor.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -25,6 +26,37 @@ TEST(Tensor, IsAlignedZeroedMovedAndCloned) {
   EXPECT_EQ(copy.as<float>()[5], 4.0f);
   EXPECT_EQ(moved.as<float>()[5], 4.0f);
   EXPECT_TRUE(t.empty());  // NOLINT(bugprone-use-after-move)
+}
+
+template <typename T>
+void ExpectOneToThree(DType dtype, size_t size, const char* name) {
+  EXPECT_EQ(SizeOf(dtype), size);
+  EXPECT_EQ(NameOf(dtype), name);
+  Tensor t(dtype, {3});
+  for (int i = 0; i < 3; ++i) t.as<T>()[static_cast<size_t>(i)] = static_cast<T>(i + 1);
+  EXPECT_THAT(ToF32(t.view()).as<float>(), testing::ElementsAre(1, 2, 3)) << name;
+}
+
+TEST(Tensor, OfAnyTypeBecomesF32) {
+  ExpectOneToThree<float>(DType::kF32, 4, "f32");
+  ExpectOneToThree<double>(DType::kF64, 8, "f64");
+  ExpectOneToThree<int8_t>(DType::kI8, 1, "i8");
+  ExpectOneToThree<uint8_t>(DType::kU8, 1, "u8");
+  ExpectOneToThree<int32_t>(DType::kI32, 4, "i32");
+  ExpectOneToThree<int64_t>(DType::kI64, 8, "i64");
+  EXPECT_EQ(SizeOf(DType::kBool), 1u);
+  EXPECT_EQ(NameOf(DType::kBool), "bool");
+  for (const auto& [dtype, name, one, three] : {std::tuple{DType::kF16, "f16", uint16_t{0x3c00}, uint16_t{0x4200}},
+                                                std::tuple{DType::kBf16, "bf16", uint16_t{0x3f80}, uint16_t{0x4040}}}) {
+    EXPECT_EQ(SizeOf(dtype), 2u);
+    EXPECT_EQ(NameOf(dtype), name);
+    Tensor t(dtype, {2});
+    t.as<uint16_t>()[0] = one;
+    t.as<uint16_t>()[1] = three;
+    EXPECT_THAT(ToF32(t.view()).as<float>(), testing::ElementsAre(1, 3)) << name;
+  }
+  Tensor scalar(DType::kF32, {});
+  EXPECT_EQ(ToF32(scalar.view()).as<float>().size(), 1u);
 }
 
 TEST(Half, EveryFiniteBitPatternSurvivesTheRoundTrip) {
