@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job end to end, for ./dev demo: every step is one command, shown before it runs, to be repeated by hand.
-# Expects build/infenclave, the two networks in build/models and the unpacked packages in build/debian.
+# Expects build/infenclave, the two networks in build/models and the unpacked packages in build/debian. DEMO_CUTS names
+# other cuts to assess: the first ones (stem,block01/project) show what is said where none is safe.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -14,6 +15,7 @@ cut_for_show=block11/add
 # The demonstration assesses the ends of blocks, and a sample of each one's maps; leave --cuts and --maps out for all.
 cuts=stem,block01/project,block02/project,block03/add,block04/project,block05/add,block06/project,block07/add,block08/add
 cuts+=,block09/project,block10/add,block11/add,block12/project,block13/add,block14/add,block15/add,block16/project,head
+cuts=${DEMO_CUTS:-$cuts}
 maps=32
 
 costs=()
