@@ -81,7 +81,7 @@ std::string DigestFiles(const std::string& folder, const std::vector<std::string
                         std::vector<std::string>& digests) {
   ByteWriter contents;
   for (const std::string& file : files) {
-    const auto digest = FileSha256(folder + "/" + file, kMaxImageFileBytes);
+    const auto digest = FileSha256(Concat(folder, "/", file), kMaxImageFileBytes);
     digests.push_back(digest.ok() ? *digest : "");
     contents.Text(digests.back());
   }

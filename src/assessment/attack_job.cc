@@ -186,7 +186,7 @@ std::optional<AttackProgress> ParseAttackProgress(std::string_view line) {
   return progress;
 }
 
-StatusOr<RowWriter> RowWriter::Create(const std::string& path, DType dtype, Shape shape) {
+StatusOr<RowWriter> RowWriter::Create(const std::string& path, DType dtype, const Shape& shape) {
   INFENCLAVE_ASSIGN_OR_RETURN(const int64_t elements, NumElements(shape));
   RowWriter writer;
   writer.path_ = path;

@@ -76,7 +76,7 @@ std::optional<AttackProgress> ParseAttackProgress(std::string_view line);
 class RowWriter {
  public:
   // f32, bf16, u8 or i32; `shape` with the number of rows in dimension 0.
-  static StatusOr<RowWriter> Create(const std::string& path, DType dtype, Shape shape);
+  static StatusOr<RowWriter> Create(const std::string& path, DType dtype, const Shape& shape);
   RowWriter(RowWriter&&) = default;
   RowWriter& operator=(RowWriter&&) = default;
   ~RowWriter();  // without Close(), nothing remains
