@@ -2,8 +2,8 @@
 //
 // What a service answers is verified before it is used or kept. It is kept on disk, used as long as it is valid, and
 // asked for again once a day, long before it expires; while the service is down, what is kept goes on being used. The
-// certificate of an AMD chip's key never changes and is asked for once. What cannot be kept, on a full disk, is asked for
-// again.
+// certificate of an AMD chip's key never changes and is asked for once. What cannot be kept, on a full disk, is asked
+// for again.
 //
 // Intel: the Provisioning Certification Service's API version 4, or a caching service (PCCS) that speaks it. AMD: the
 // Key Distribution Service (publication 57230); the certificates above a VEK are compiled in (verify/roots.h).
